@@ -1,0 +1,556 @@
+"""Jobs and what became of them: values, the table of legal status changes.
+
+:Runs on: any thread.
+:Owns: nothing; jobs and results are read-only after they are made.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
+
+from actors.errors import ConfigurationError, DeadJobs, HeadraceError
+from actors.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = [
+    "FINAL",
+    "STATUS_CHANGES",
+    "Attempt",
+    "Job",
+    "JobKind",
+    "JobOptions",
+    "JobResult",
+    "JobStatus",
+    "Report",
+    "check_seconds",
+    "job",
+    "options_of",
+]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class JobKind(enum.Enum):
+    """Where a job runs: in a worker's thread, or in a worker's process."""
+
+    IO = "io"
+    CPU = "cpu"
+
+    @classmethod
+    def of(cls, kind: JobKind | str) -> JobKind:
+        """Accept a kind or its name.
+
+        Raises:
+            ConfigurationError: If it is neither.
+        """
+        try:
+            return kind if isinstance(kind, cls) else cls(str(kind).lower())
+        except ValueError:
+            msg = f"kind must be 'io' or 'cpu', got {kind!r}"
+            raise ConfigurationError(msg) from None
+
+
+class JobStatus(enum.Enum):
+    """Where a job stands; the last four are final."""
+
+    DELAYED = "delayed"  # waits for a time: a delay or a retry's backoff
+    WAITING = "waiting"  # due, waits for a worker
+    RUNNING = "running"  # in a worker's hand
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    RETURNED = "returned"  # handed back by a stop
+
+
+FINAL: Final = frozenset(
+    {JobStatus.SUCCEEDED, JobStatus.DEAD, JobStatus.CANCELLED, JobStatus.RETURNED}
+)
+
+STATUS_CHANGES: Final[Mapping[JobStatus, frozenset[JobStatus]]] = {
+    JobStatus.DELAYED: frozenset(
+        {JobStatus.WAITING, JobStatus.CANCELLED, JobStatus.RETURNED}
+    ),
+    JobStatus.WAITING: frozenset(
+        {JobStatus.RUNNING, JobStatus.CANCELLED, JobStatus.RETURNED}
+    ),
+    JobStatus.RUNNING: FINAL | {JobStatus.DELAYED, JobStatus.WAITING},
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.DEAD: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+    JobStatus.RETURNED: frozenset(),
+}
+
+
+def check_seconds(option: str, value: float | None, *, positive: bool = False) -> None:
+    """Refuse a length of time that is not a sensible number of seconds.
+
+    Raises:
+        ConfigurationError: Naming the option, the value and what is allowed.
+    """
+    if value is None:
+        return
+    allowed = "more than 0 seconds, or None" if positive else "0 or more seconds"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"{option} must be {allowed} as a number, got {value!r}"
+        raise ConfigurationError(msg)
+    if math.isnan(value) or value < 0 or (positive and value == 0):
+        msg = f"{option} must be {allowed}, got {value!r}"
+        raise ConfigurationError(msg)
+
+
+class JobOptions(NamedTuple):
+    """Per-job options; ``None`` means that the next wider scope decides."""
+
+    kind: JobKind | None = None
+    delay: float | None = None
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+    key: object = None
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        kind: JobKind | str | None = None,
+        delay: float | None = None,
+        timeout: float | None = None,
+        retry: RetryPolicy | int | None = None,
+        key: object = None,
+    ) -> JobOptions:
+        """Validate and build.
+
+        Raises:
+            ConfigurationError: If an option has a value that is not allowed.
+        """
+        check_seconds("delay", delay)
+        check_seconds("timeout", timeout, positive=True)
+        return cls(
+            None if kind is None else JobKind.of(kind),
+            delay,
+            timeout,
+            RetryPolicy.of(retry),
+            key,
+        )
+
+    def over(self, wider: JobOptions) -> JobOptions:
+        """These options, with ``wider``'s where these leave it open."""
+        return JobOptions(
+            *(w if mine is None else mine for mine, w in zip(self, wider, strict=True))
+        )
+
+
+NO_OPTIONS: Final = JobOptions()
+_ATTRIBUTE = "__headrace_job__"
+
+
+def options_of(fn: object) -> JobOptions:
+    """The options that :func:`job` put on a function; none if it was not used."""
+    options = getattr(fn, _ATTRIBUTE, None)
+    if options is None and isinstance(fn, functools.partial):
+        return options_of(fn.func)
+    return options if isinstance(options, JobOptions) else NO_OPTIONS
+
+
+@overload
+def job(fn: F, /) -> F: ...
+
+
+@overload
+def job(
+    *,
+    kind: JobKind | str | None = None,
+    delay: float | None = None,
+    timeout: float | None = None,
+    retry: RetryPolicy | int | None = None,
+    key: object = None,
+) -> Callable[[F], F]: ...
+
+
+def job(fn: Any = None, /, **options: Any) -> Any:
+    """Say how a function wants to run as a job.
+
+    The same function comes back, with its options in an attribute: calling it runs it
+    here and now, and it still pickles by reference.
+
+    Args:
+        fn: The function, when used as ``@job`` without options.
+        **options: ``kind`` (``"io"`` or ``"cpu"``), ``delay`` and ``timeout`` in
+            seconds, ``retry`` (a :class:`RetryPolicy` or a number of retries), ``key``.
+
+    Raises:
+        ConfigurationError: If an option has a value that is not allowed.
+    """
+    made = JobOptions.make(**options)
+
+    def mark(function: F) -> F:
+        setattr(function, _ATTRIBUTE, made)
+        return function
+
+    return mark if fn is None else mark(fn)
+
+
+class Job:
+    """One piece of work: a function with arguments, or a payload for a worker class.
+
+    Read-only.  A callable first argument is a function to call; a payload that happens
+    to be callable is given through :meth:`Job.of`.
+
+    Args:
+        fn_or_payload: The function, or the payload that ``Worker.handle`` gets.
+        *args: The function's arguments.
+        kind: ``"io"`` runs in a worker's thread, ``"cpu"`` in a worker's process.
+        delay: Seconds to wait before the first attempt.
+        timeout: Seconds that one attempt may take; ``None`` for no limit.
+        retry: A :class:`RetryPolicy`, a number of retries, or ``None``: what the
+            function or the pipeline says.
+        key: What the job is about, for the host's own use.
+        name: For logs; the function's name by default.
+        kwargs: The function's keyword arguments.
+
+    Raises:
+        ConfigurationError: If an option has a value that is not allowed.
+    """
+
+    __slots__ = (
+        "_args",
+        "_delay",
+        "_fn",
+        "_id",
+        "_key",
+        "_kind",
+        "_kwargs",
+        "_name",
+        "_payload",
+        "_retry",
+        "_timeout",
+    )
+
+    def __init__(
+        self,
+        fn_or_payload: Any,
+        *args: Any,
+        kind: JobKind | str | None = None,
+        delay: float | None = None,
+        timeout: float | None = None,
+        retry: RetryPolicy | int | None = None,
+        key: object = None,
+        name: str | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = JobOptions.make(
+            kind=kind, delay=delay, timeout=timeout, retry=retry, key=key
+        )
+        if callable(fn_or_payload):
+            self._fill(None, fn_or_payload, None, args, kwargs or {}, options, name)
+            return
+        if args or kwargs:
+            msg = (
+                f"a payload takes no arguments, got {fn_or_payload!r} with some; "
+                "give a callable to call, or put everything into the payload"
+            )
+            raise ConfigurationError(msg)
+        self._fill(None, None, fn_or_payload, (), {}, options, name)
+
+    def _fill(
+        self,
+        id: int | None,  # noqa: A002  # the contract's name
+        fn: Callable[..., Any] | None,
+        payload: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: JobOptions,
+        name: str | None,
+    ) -> None:
+        self._id = id
+        self._fn = fn
+        self._payload = payload
+        self._args = args
+        self._kwargs = kwargs
+        self._kind, self._delay, self._timeout, self._retry, self._key = options
+        self._name = name
+
+    @classmethod
+    def of(cls, payload: Any, **options: Any) -> Job:
+        """Make a job with a payload, also when the payload is callable.
+
+        Args:
+            payload: What ``Worker.handle`` gets as ``job.payload``.
+            **options: As for :class:`Job`, but for the function's arguments.
+        """
+        made = cls(None, **options)
+        made._payload = payload
+        return made
+
+    @classmethod
+    def numbered(
+        cls,
+        id: int,  # noqa: A002
+        source: Job | None,
+        options: JobOptions,
+        call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]] | None,
+    ) -> Job:
+        """Make the copy that a pipeline works with: numbered, every option decided.
+
+        Args:
+            id: The number, from 1 in each pipeline.
+            source: The host's own job, or ``None`` for a plain call.
+            options: Decided options.
+            call: Function, arguments and keyword arguments of a plain call.
+        """
+        made = cls.__new__(cls)
+        if call is not None:
+            made._fill(id, call[0], None, call[1], call[2], options, None)
+        elif source is not None:
+            s = source
+            made._fill(
+                id, s._fn, s._payload, s._args, s._kwargs, options, source._name
+            )
+        return made
+
+    @property
+    def id(self) -> int | None:
+        """Its number in the pipeline, from 1; ``None`` until submitted."""
+        return self._id
+
+    @property
+    def fn(self) -> Callable[..., Any] | None:
+        """The function; ``None`` for a payload job."""
+        return self._fn
+
+    @property
+    def payload(self) -> Any:
+        """What ``Worker.handle`` is given; ``None`` for a function job."""
+        return self._payload
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The function's arguments."""
+        return self._args
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """The function's keyword arguments."""
+        return self._kwargs
+
+    @property
+    def kind(self) -> JobKind:
+        """Where it runs; io unless said otherwise."""
+        return self._kind or JobKind.IO
+
+    @property
+    def delay(self) -> float:
+        """Seconds between its acceptance and its first attempt."""
+        return self._delay or 0.0
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds one attempt may take; ``None`` for no limit."""
+        return self._timeout
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        """When it is tried again; ``None`` for one attempt."""
+        return self._retry
+
+    @property
+    def key(self) -> object:
+        """What the job is about, in the host's own terms."""
+        return self._key
+
+    @property
+    def name(self) -> str:
+        """For logs: what it was called, else the function's or payload's type name."""
+        if self._name is not None:
+            return self._name
+        if self._fn is not None:
+            return getattr(self._fn, "__qualname__", None) or type(self._fn).__name__
+        return type(self._payload).__name__
+
+    @property
+    def options(self) -> JobOptions:
+        """The options given to this job, undecided ones ``None``."""
+        return JobOptions(
+            self._kind, self._delay, self._timeout, self._retry, self._key
+        )
+
+    def __repr__(self) -> str:
+        number = "unsubmitted" if self._id is None else f"#{self._id}"
+        return f"<Job {number} {self.name} {self.kind.value}>"
+
+
+class Attempt(NamedTuple):
+    """One run of a job.
+
+    Attributes:
+        number: From 1.
+        worker: Name of the worker that ran it.
+        began_at: When it began, on the pipeline's monotonic clock.
+        ended_at: When it ended.
+        error: What it raised; ``None`` when it succeeded.
+        process_id: Of the process that ran it; ``None`` for a thread.
+    """
+
+    number: int
+    worker: str
+    began_at: float
+    ended_at: float
+    error: BaseException | None = None
+    process_id: int | None = None
+
+    @property
+    def ran(self) -> float:
+        """Seconds it ran."""
+        return self.ended_at - self.began_at
+
+
+class JobResult:
+    """What became of a job; read-only.
+
+    Attributes are properties: ``job``, ``status`` (final), ``error``, ``attempts``,
+    ``waited`` and ``ran`` in seconds.
+    """
+
+    __slots__ = ("_attempts", "_error", "_job", "_ran", "_status", "_value", "_waited")
+
+    def __init__(
+        self,
+        job: Job,
+        status: JobStatus,
+        value: Any = None,
+        error: BaseException | None = None,
+        attempts: tuple[Attempt, ...] = (),
+        waited: float = 0.0,
+        ran: float = 0.0,
+    ) -> None:
+        self._job = job
+        self._status = status
+        self._value = value
+        self._error = error
+        self._attempts = attempts
+        self._waited = waited
+        self._ran = ran
+
+    @property
+    def job(self) -> Job:
+        """The job, with its payload or arguments, key and name."""
+        return self._job
+
+    @property
+    def id(self) -> int:
+        """The job's number."""
+        return self._job._id or 0  # noqa: SLF001  # same module
+
+    @property
+    def status(self) -> JobStatus:
+        """Succeeded, dead, cancelled or returned."""
+        return self._status
+
+    @property
+    def ok(self) -> bool:
+        """True when it succeeded."""
+        return self._status is JobStatus.SUCCEEDED
+
+    @property
+    def value(self) -> Any:
+        """What the job returned.
+
+        Raises:
+            BaseException: The job's own error when it did not succeed.
+        """
+        if self._status is JobStatus.SUCCEEDED:
+            return self._value
+        if self._error is not None:
+            raise self._error
+        msg = f"{self._job!r} has no value, it was {self._status.value}"
+        raise HeadraceError(msg)
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it did not succeed; ``None`` when it did."""
+        return self._error
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Its runs, oldest first; empty when it never began."""
+        return self._attempts
+
+    @property
+    def waited(self) -> float:
+        """Seconds between acceptance and settling in which it did not run."""
+        return self._waited
+
+    @property
+    def ran(self) -> float:
+        """Seconds that its attempts took together."""
+        return self._ran
+
+    @property
+    def duration(self) -> float:
+        """Seconds from acceptance to settling: ``waited + ran``."""
+        return self._waited + self._ran
+
+    def __repr__(self) -> str:
+        outcome = repr(self._value) if self.ok else repr(self._error)
+        return f"<JobResult #{self.id} {self._status.value} {outcome:.80}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The sums of a pipeline, a scope or one ``run``, at one moment.
+
+    ``accepted = succeeded + dead + cancelled + returned + jobs not yet settled``.
+
+    Attributes:
+        accepted: Jobs let in.
+        succeeded: Jobs that returned a value.
+        dead: Jobs that failed for good.
+        cancelled: Jobs given up because somebody asked.
+        returned: Jobs handed back by a stop.
+        undelivered: Results that the sink was not given, or did not acknowledge.
+        unfinished: The jobs not yet settled, and those returned.
+        first_error: The first dead job's error.
+    """
+
+    accepted: int = 0
+    succeeded: int = 0
+    dead: int = 0
+    cancelled: int = 0
+    returned: int = 0
+    undelivered: tuple[JobResult, ...] = ()
+    unfinished: tuple[Job, ...] = ()
+    first_error: BaseException | None = None
+
+    @property
+    def unsettled(self) -> int:
+        """Jobs accepted and not yet settled."""
+        settled = self.succeeded + self.dead + self.cancelled + self.returned
+        return self.accepted - settled
+
+    @property
+    def ok(self) -> bool:
+        """True when every accepted job succeeded and every result was delivered."""
+        return self.succeeded == self.accepted and not self.undelivered
+
+    def raise_for_dead(self) -> None:
+        """Raise if a job is dead.
+
+        Raises:
+            DeadJobs: From the first dead job's error.
+        """
+        if self.dead:
+            some = "1 job is dead" if self.dead == 1 else f"{self.dead} jobs are dead"
+            msg = f"{some}; the first error was {self.first_error!r}"
+            raise DeadJobs(msg, self) from self.first_error
+
+    def __str__(self) -> str:
+        text = (
+            f"accepted {self.accepted} = {self.succeeded} succeeded + {self.dead} dead"
+            f" + {self.cancelled} cancelled + {self.returned} returned"
+        )
+        return text + (f" + {self.unsettled} unsettled" if self.unsettled else "")
