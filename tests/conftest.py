@@ -9,15 +9,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from pykka import ActorRegistry
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # A library thread that is started once, on first use, and serves the whole process.
 LAZY_THREADS = "headrace-"
-# What a thread that was told to end may take for it, on a loaded machine.
+# The standard library starts these once and keeps them.
+LASTING_PROCESSES = ("resource_tracker", "forkserver")
+# What a thread or a process that was told to end may take for it, on a loaded machine.
 GRACE = 10.0
 
 settings.register_profile(
@@ -59,28 +65,54 @@ def repetition(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_running() -> Iterator[None]:
-    """Fail a test that leaves a thread or an actor behind, and stop the actors."""
-    before = set(threading.enumerate())
+def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread, actor or process behind; stop the actors."""
+    real = request.node.get_closest_marker("real") is not None
+    threads = set(threading.enumerate())
+    processes = _children() if real else set()
 
     yield
 
     actors = sorted(str(ref) for ref in ActorRegistry.get_all())
     if actors:
         ActorRegistry.stop_all(timeout=GRACE)
-    threads = _still_alive(set(threading.enumerate()) - before)
+    left = _still_alive(set(threading.enumerate()) - threads)
+    if real:
+        left += _still_running(_children() - processes)
     assert not actors, f"actors left behind, stopped now: {', '.join(actors)}"
-    assert not threads, f"threads left behind: {', '.join(threads)}"
+    assert not left, f"left behind: {', '.join(left)}"
 
 
 def _still_alive(threads: set[threading.Thread]) -> list[str]:
     """The names of those that do not end within the grace they share."""
     deadline = time.monotonic() + GRACE  # noqa: TID251  # real threads, real time
+    threads = {t for t in threads if not t.name.startswith(LAZY_THREADS)}
     for thread in threads:
-        if not thread.name.startswith(LAZY_THREADS):
-            thread.join(max(0.0, deadline - time.monotonic()))  # noqa: TID251
-    return sorted(
-        thread.name
-        for thread in threads
-        if thread.is_alive() and not thread.name.startswith(LAZY_THREADS)
-    )
+        thread.join(max(0.0, deadline - time.monotonic()))  # noqa: TID251
+    return sorted(f"thread {thread.name}" for thread in threads if thread.is_alive())
+
+
+def _children() -> set[psutil.Process]:
+    """The processes below this one; listing them is too slow for every test."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def _still_running(processes: set[psutil.Process]) -> list[str]:
+    """What those run that do not end within the grace; they are ended then."""
+    commands = {process: _command(process) for process in processes}
+    ours = [
+        process
+        for process, command in commands.items()
+        if not any(lasting in command for lasting in LASTING_PROCESSES)
+    ]
+    _, running = psutil.wait_procs(ours, timeout=GRACE)
+    for process in running:
+        process.kill()
+    return [f"process {process.pid} ({commands[process]})" for process in running]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended while we looked
+        return ""
