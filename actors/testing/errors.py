@@ -1,0 +1,62 @@
+"""What a virtual clock raises, sorted by whose doing it is.
+
+All but :class:`ClockClosed` have one root, :class:`ClockError`.  They are for tests and
+so do not derive from the library's own root: no ``except HeadraceError`` in the code
+under test may swallow the word of the clock.
+
+:Runs on: any thread.
+:Owns: nothing; exceptions are values.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClockClosed",
+    "ClockError",
+    "Deadlock",
+    "Leaked",
+    "Livelock",
+    "NotEnrolled",
+    "Stalled",
+]
+
+
+class ClockError(RuntimeError):
+    """Root of the errors of a virtual clock; itself raised for wrong use of one."""
+
+
+class Deadlock(ClockError):
+    """The test thread waits, nothing can run, and time may not move: its text has why.
+
+    Raised at once, in the test thread, out of the call that would never return.
+    """
+
+
+class Stalled(ClockError):
+    """Some thread neither ends nor waits on the clock; the text has its stack.
+
+    It waits where the clock cannot see it (a plain lock, a socket, ``time.sleep``), or
+    a hold is not released, or messages go round without end.
+    """
+
+
+class Livelock(ClockError):
+    """Very many timers fired at one instant: something re-arms itself with no delay."""
+
+
+class Leaked(ClockError):
+    """Threads were still waiting on the clock when its ``with`` block ended."""
+
+
+class NotEnrolled(ClockError):
+    """A thread that the clock does not know tried to wait on it.
+
+    Start it with ``clock.thread(...)``, or wrap the wait in ``clock.enrolled(name)``.
+    """
+
+
+class ClockClosed(BaseException):
+    """Unwinds the threads that are left when a virtual clock closes.
+
+    A ``BaseException``, so that no ``except Exception`` keeps such a thread alive.
+    """

@@ -1,0 +1,161 @@
+"""What a virtual clock tells a person: who runs, who waits where, what is due.
+
+Nothing is noted down while threads run.  A report reads the stacks of the threads as
+they stand, so waiting costs nothing extra.
+
+:Runs on: whichever thread reports; the monitor has a daemon thread of its own.
+:Owns: the monitor's thread.
+:Blocks: ``Monitor.stop``, until that thread has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from actors.clock import raw_lock, thread_ident
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from actors.testing.kernel import Kernel, Task
+
+__all__ = ["Monitor", "Sight", "describe"]
+
+_HERE: Final = os.path.dirname(os.path.abspath(__file__))
+_NANO: Final = 1_000_000_000
+_STACK_DEPTH: Final = 6
+
+
+class Sight(NamedTuple):
+    """The state of a clock at one moment."""
+
+    now: int
+    tasks: tuple[Task, ...]
+    holds: tuple[str, ...]
+    timers: tuple[tuple[int, Any], ...]
+
+
+def describe(sight: Sight) -> str:
+    """Put a sight into words, a line for each thread."""
+    frames = sys._current_frames()  # noqa: SLF001  # there is no other way to ask
+    running = sum(task.state == "running" for task in sight.tasks)
+    lines = [f"virtual time {sight.now / _NANO:g} s, {running} running"]
+    if sight.holds:
+        lines[0] += ", held by: " + ", ".join(sight.holds)
+    for task in sight.tasks:
+        frame = None if task.ident is None else frames.get(task.ident)
+        lines.append(_line(task, frame))
+        if task.state == "running" and frame and task.ident != thread_ident():
+            lines += _stack(frame)
+    due = ", ".join(f"{when / _NANO:g} s {_name(what)}" for when, what in sight.timers)
+    lines.append(f"timers: {due or 'none'}")
+    return "\n".join(lines)
+
+
+def _line(task: Task, frame: FrameType | None) -> str:
+    text = f"  {task.name}: {task.state}"
+    if task.state == "parked":
+        text += f" in {task.doing}{_site(frame)}"
+    if task.until is not None:
+        text += f" until {task.until / _NANO:g} s"
+    return text
+
+
+def _stack(frame: FrameType) -> list[str]:
+    entries = traceback.format_stack(frame)[-_STACK_DEPTH:]
+    return ["      " + line for entry in entries for line in entry.splitlines()]
+
+
+def _site(frame: FrameType | None) -> str:
+    """The nearest line outside this package, and the nearest one of other people's."""
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    text = f" at {_place(frame)}"
+    outer: FrameType | None = frame
+    while outer is not None and _is_library(outer.f_code.co_filename):
+        outer = outer.f_back
+    if outer is not None and outer is not frame:
+        text += f", called at {_place(outer)}"
+    return text
+
+
+def _is_library(filename: str) -> bool:
+    root = os.path.dirname(os.path.dirname(_HERE))
+    folder = os.path.dirname(filename)
+    ours = (os.path.join(root, "actors"), os.path.join(root, "supervision"))
+    return (
+        folder.startswith(ours)
+        or os.path.basename(folder) in ("pykka", "futures")
+        or os.path.basename(filename) in ("threading.py", "contextlib.py")
+    )
+
+
+def _place(frame: FrameType) -> str:
+    code = frame.f_code
+    name = os.path.basename(code.co_filename)
+    return f"{name}:{frame.f_lineno} {code.co_qualname}"
+
+
+def _name(what: Any) -> str:
+    task = getattr(what, "task", None)
+    if task is not None:
+        return f"wakes {task.name}"
+    fn = what._fn  # noqa: SLF001  # the report is of the handle's own family
+    return f"calls {getattr(fn, '__qualname__', fn)}"
+
+
+class Monitor:
+    """Writes a report when the test thread blocks where the clock cannot see it.
+
+    A wait of the test thread on the clock is watched by itself; this is for a plain
+    ``join`` or lock, under which it would be silent for ever.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._stopped = raw_lock()
+        self._stopped.acquire()
+        self._thread = threading.Thread(
+            target=self._watch, name="virtual-clock-monitor", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.release()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        kernel = self._kernel
+        seen = -1
+        told = False
+        while not self._stopped.acquire(timeout=kernel.stall_timeout):
+            if kernel.progress != seen:
+                seen, told = kernel.progress, False
+            elif not told and self._is_stuck():
+                told = True
+                sys.stderr.write(
+                    "virtual clock: the test thread has not come back to the clock for "
+                    f"{kernel.stall_timeout:g} s of real time, and all others wait\n"
+                    f"{kernel.report()}\n"
+                )
+
+    def _is_stuck(self) -> bool:
+        kernel = self._kernel
+        with kernel:
+            return (
+                kernel.running == 1
+                and len(kernel.tasks) > 1
+                and not kernel.holds
+                and kernel.main is not None
+                and kernel.main.state == "running"
+            )
