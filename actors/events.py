@@ -1,0 +1,215 @@
+"""What happened, as typed values, and the guarded calls that tell it to listeners.
+
+Every event is a ``NamedTuple``, made at the one place where the thing happens and told
+apart by its class.  A listener is any callable of one event.  One that raises is logged
+once and hurts nobody: neither the code that emitted nor the listeners after it.
+
+:Runs on: listeners run on the thread that emits, so they must be short and never wait.
+:Owns: ``Listeners`` its tuple of callables; events are values.
+:Guards: ``Listeners._lock`` guards the writing of ``_entries``.
+:Blocks: nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from actors.clock import raw_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "ChildAbandoned",
+    "ChildDown",
+    "ChildFailing",
+    "ChildRestarted",
+    "ChildStarted",
+    "ChildStopped",
+    "Listener",
+    "Listeners",
+    "MessageUndelivered",
+    "RestartScheduled",
+    "SupervisionEvent",
+    "TreeGaveUp",
+]
+
+logger = logging.getLogger("headrace.events")
+
+Listener: TypeAlias = "Callable[[Any], object]"
+
+
+class Listeners:
+    """Guarded callables that are told each event.
+
+    ``if listeners:`` is False while there are none, so that a busy place can skip
+    building the event::
+
+        if listeners:
+            listeners.emit(ChildStarted("tree", "worker-1", 1))
+
+    Thread safety:
+        ``add`` and the callable that it returns: any thread.  ``emit`` reads one tuple
+        without a lock.
+    """
+
+    __slots__ = ("_entries", "_lock")
+
+    def __init__(self, *fns: Listener) -> None:
+        self._lock = raw_lock()  # Guards the writing of _entries; O(1), calls nobody.
+        self._entries: tuple[_Entry, ...] = tuple(_Entry(fn) for fn in fns)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(self, fn: Listener) -> Callable[[], None]:
+        """Tell ``fn`` every later event.
+
+        Returns:
+            A callable that takes ``fn`` out again; a second call does nothing.
+        """
+        entry = _Entry(fn)
+        with self._lock:
+            self._entries = (*self._entries, entry)
+
+        def remove() -> None:
+            with self._lock:
+                self._entries = tuple(e for e in self._entries if e is not entry)
+
+        return remove
+
+    def emit(self, event: object) -> None:
+        """Tell each listener, in the order they were added; never raises."""
+        for entry in self._entries:
+            try:
+                entry.fn(event)
+            except Exception as error:  # noqa: BLE001  # a listener's own, see module
+                entry.report(event, error)
+
+
+class _Entry:
+    """One added listener; its identity is what ``remove`` takes out."""
+
+    __slots__ = ("_reported", "fn")
+
+    def __init__(self, fn: Listener) -> None:
+        self.fn = fn
+        self._reported = False
+
+    def report(self, event: object, error: Exception) -> None:
+        if self._reported:
+            return
+        self._reported = True
+        logger.error(
+            "listener %r raised on %s; it is still told later events, "
+            "but its further errors are not logged",
+            self.fn,
+            type(event).__name__,
+            exc_info=error,
+        )
+
+
+# -- supervision: emitted by a supervisor's thread, in the order things happen
+
+
+class ChildStarted(NamedTuple):
+    """The first incarnation of a child has left its ``on_start``."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+
+
+class ChildRestarted(NamedTuple):
+    """A later incarnation of a child has left its ``on_start``."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+
+
+class ChildFailing(NamedTuple):
+    """A child is about to run its ``on_failure``; its ``ChildDown`` follows."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    error: BaseException | None
+
+
+class ChildDown(NamedTuple):
+    """One incarnation of a child is over; ``kind`` is its exit's."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    kind: str
+    error: BaseException | None
+    traceback: str
+
+
+class ChildStopped(NamedTuple):
+    """A child is over for good: its mailbox is closed, its ref is dead."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    kind: str
+
+
+class RestartScheduled(NamedTuple):
+    """A child, with the siblings its failure affects, starts again after ``delay``."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    delay: float
+    affected: tuple[str, ...]
+    used: int
+    intensity: int
+    period: float
+
+
+class ChildAbandoned(NamedTuple):
+    """A child's thread would not end in time: it lost its mailbox and is a zombie."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    why: str
+    stack: str
+
+
+class TreeGaveUp(NamedTuple):
+    """More restarts than ``intensity`` within ``period``: the children are stopped."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    intensity: int
+    period: float
+    error: BaseException | None
+
+
+class MessageUndelivered(NamedTuple):
+    """An accepted message that no incarnation of the child will handle."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    message: Any
+    why: str
+
+
+SupervisionEvent: TypeAlias = (
+    ChildStarted
+    | ChildRestarted
+    | ChildFailing
+    | ChildDown
+    | ChildStopped
+    | RestartScheduled
+    | ChildAbandoned
+    | TreeGaveUp
+    | MessageUndelivered
+)
