@@ -1,0 +1,168 @@
+"""Pure decisions of a supervisor: whom a failure affects, how often, after how long.
+
+The three strategies and the sliding window of restarts mean what they mean in OTP's
+``supervisor``.  A burst of ``intensity`` failures is survived, and a sustained rate of
+``intensity / period``; one more, and the supervisor gives up.
+
+:Runs on: any thread; pure, but for :class:`RestartWindow`, which one thread owns.
+:Owns: a ``RestartWindow`` its moments.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from actors.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+__all__ = ["Backoff", "RestartWindow", "Strategy", "intensity_needed"]
+
+T = TypeVar("T")
+
+
+class Strategy(enum.Enum):
+    """Which children are started again when one of them fails."""
+
+    ONE_FOR_ONE = "one_for_one"
+    """Only the one that failed."""
+    REST_FOR_ONE = "rest_for_one"
+    """That one and those started after it."""
+    ONE_FOR_ALL = "one_for_all"
+    """All of them."""
+
+    def affected(self, children: Sequence[T], failed: T) -> list[T]:
+        """The children to start again, in the order of ``children``."""
+        if self is Strategy.ONE_FOR_ONE:
+            return [failed]
+        if self is Strategy.ONE_FOR_ALL:
+            return list(children)
+        return list(children[children.index(failed) :])
+
+
+class RestartWindow:
+    """Counts restarts in a sliding window of monotonic time.
+
+    Args:
+        intensity: How many restarts are allowed within ``period``.
+        period: The window's length in seconds; a restart exactly that old counts.
+    """
+
+    __slots__ = ("_moments", "intensity", "period")
+
+    def __init__(self, intensity: int, period: float) -> None:
+        self.intensity = intensity
+        self.period = period
+        self._moments: deque[float] = deque()
+
+    def note(self, now: float) -> bool:
+        """Count one failure; False when it is one too many."""
+        self._moments.append(now)
+        self._forget(now)
+        return len(self._moments) <= self.intensity
+
+    def used(self, now: float) -> int:
+        """How many failures the window holds at ``now``."""
+        self._forget(now)
+        return len(self._moments)
+
+    def _forget(self, now: float) -> None:
+        # Compared in the form of a sum: now - period rounds differently near the edge.
+        while self._moments and self._moments[0] + self.period < now:
+            self._moments.popleft()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long a child stays down before its next start.
+
+    Delay number *n* (from 0) is ``initial * factor ** n``, up to a fraction ``jitter``
+    longer, and never more than ``maximum``.
+
+    Attributes:
+        initial: Seconds of the first delay.
+        factor: What each further delay is multiplied by; at least 1.
+        maximum: Seconds that no delay exceeds, jitter included.
+        jitter: Random part by which a delay may grow, as a fraction of it.
+        first_immediate: The first restart does not wait; the delays come after it.
+        reset_after: Seconds after which a child that ran that long begins anew at the
+            first delay; by default half of ``initial + maximum``.
+
+    Raises:
+        ConfigurationError: If a value is not allowed.
+    """
+
+    initial: float = 0.1
+    factor: float = 2.0
+    maximum: float = 30.0
+    jitter: float = 0.2
+    first_immediate: bool = True
+    reset_after: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.initial > 0, "initial", self.initial, "seconds above 0")
+        _check(self.factor >= 1, "factor", self.factor, "at least 1")
+        _check(
+            self.maximum >= self.initial,
+            "maximum",
+            self.maximum,
+            f"at least initial ({self.initial:g})",
+        )
+        _check(self.jitter >= 0, "jitter", self.jitter, "a fraction of 0 or more")
+        _check(
+            self.reset_after is None or self.reset_after >= 0,
+            "reset_after",
+            self.reset_after,
+            "seconds of 0 or more, or None",
+        )
+
+    def delay(self, failures: int, rng: random.Random | None = None) -> float:
+        """Seconds to wait after failure number ``failures`` in a row, from 0.
+
+        Args:
+            failures: How many failures came before this one without a reset.
+            rng: Where jitter is drawn from; none is added without it.
+        """
+        n = failures - 1 if self.first_immediate else failures
+        if n < 0:
+            return 0.0
+        try:
+            delay = self.initial * self.factor**n
+        except OverflowError:
+            return self.maximum
+        if rng is not None and self.jitter:
+            delay *= 1 + rng.random() * self.jitter
+        return min(self.maximum, delay)
+
+    def resets_after(self, ran: float) -> bool:
+        """True when a child that ran ``ran`` seconds begins anew at the first delay."""
+        if self.reset_after is not None:
+            return ran >= self.reset_after
+        return ran >= (self.initial + self.maximum) / 2
+
+
+def intensity_needed(backoff: Backoff, period: float) -> int:
+    """The least intensity with which a child that always fails is never given up.
+
+    Delays only grow, so the first ``period`` seconds hold the most failures.
+    """
+    moment, failures = 0.0, 0
+    while moment <= period:
+        delay = backoff.delay(failures)
+        failures += 1
+        if delay and backoff.delay(failures) == delay:  # it stays the same from here on
+            return failures + math.floor((period - moment) / delay)
+        moment += delay
+    return failures
+
+
+def _check(allowed: bool, field: str, value: object, must_be: str) -> None:  # noqa: FBT001
+    if not allowed:
+        msg = f"backoff: {field} must be {must_be}, got {value!r}"
+        raise ConfigurationError(msg)

@@ -1,0 +1,137 @@
+"""The pure decisions: affected children, the restart window, backoff."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from actors.errors import ConfigurationError
+from supervision.strategies import (
+    Backoff,
+    RestartWindow,
+    Strategy,
+    intensity_needed,
+)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "failed", "affected"),
+    [
+        ("one_for_one", "b", "b"),
+        ("rest_for_one", "a", "abc"),
+        ("rest_for_one", "b", "bc"),
+        ("rest_for_one", "c", "c"),
+        ("one_for_all", "b", "abc"),
+    ],
+)
+def test_strategy_says_whom_a_failure_affects(strategy, failed, affected):
+    assert Strategy(strategy).affected(list("abc"), failed) == list(affected)
+
+
+@pytest.mark.parametrize(
+    ("intensity", "moments", "allowed"),
+    [
+        (2, [0, 0, 0], [True, True, False]),
+        (2, [0, 1, 6.1, 6.2], [True, True, True, True]),
+        (2, [0, 1, 6.1, 6.2, 6.3], [True, True, True, True, False]),
+        (0, [0], [False]),
+        (1, [0, 5], [True, False]),  # one exactly as old as the period counts
+        (1, [0, 5.001], [True, True]),
+        (1, [0.1, 5.1], [True, False]),
+    ],
+)
+def test_restart_window_slides(intensity, moments, allowed):
+    window = RestartWindow(intensity, 5.0)
+
+    assert [window.note(moment) for moment in moments] == allowed
+
+
+def test_restart_window_says_how_much_is_used():
+    window = RestartWindow(3, 5.0)
+    window.note(0.0)
+    window.note(4.0)
+
+    assert [window.used(now) for now in (4.0, 5.0, 5.5, 9.5)] == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "delays"),
+    [
+        ({"initial": 1, "maximum": 4}, [0, 1, 2, 4, 4]),
+        ({"initial": 1, "maximum": 4, "first_immediate": False}, [1, 2, 4, 4]),
+        ({"initial": 2, "factor": 1, "maximum": 9}, [0, 2, 2, 2]),
+        ({"initial": 1, "factor": 3, "maximum": 10}, [0, 1, 3, 9, 10]),
+    ],
+)
+def test_backoff_grows_by_the_formula_up_to_its_maximum(options, delays):
+    backoff = Backoff(**options)
+
+    assert [backoff.delay(n) for n in range(len(delays))] == delays
+
+
+def test_backoff_jitter_lengthens_by_its_fraction_and_is_capped_last():
+    backoff = Backoff(initial=1, maximum=4, jitter=0.5, first_immediate=False)
+    same = random.Random(7)
+    expected = [min(4.0, 2**n * (1 + same.random() * 0.5)) for n in range(5)]
+
+    rng = random.Random(7)
+    delays = [backoff.delay(n, rng) for n in range(5)]
+
+    assert delays == expected
+    assert max(delays) == 4.0
+
+
+def test_backoff_of_many_failures_does_not_overflow():
+    assert Backoff(maximum=30).delay(100_000, random.Random(0)) == 30
+
+
+@pytest.mark.parametrize(
+    ("reset_after", "ran", "resets"),
+    [(10, 9.9, False), (10, 10, True), (None, 14, False), (None, 15.05, True)],
+)
+def test_backoff_resets_after_a_long_enough_run(reset_after, ran, resets):
+    assert Backoff(reset_after=reset_after).resets_after(ran) is resets
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"initial": 0}, "initial"),
+        ({"initial": -1}, "initial"),
+        ({"factor": 0.5}, "factor"),
+        ({"initial": 2, "maximum": 1}, "maximum"),
+        ({"jitter": -0.1}, "jitter"),
+        ({"reset_after": -1}, "reset_after"),
+        ({"initial": float("nan")}, "initial"),
+    ],
+)
+def test_backoff_refuses_what_makes_no_sense(options, field):
+    with pytest.raises(ConfigurationError, match=field):
+        Backoff(**options)
+
+
+@pytest.mark.parametrize(
+    ("backoff", "period"),
+    [
+        (Backoff(), 5.0),
+        (Backoff(first_immediate=False), 5.0),
+        (Backoff(initial=1, maximum=4), 60.0),
+        (Backoff(initial=0.1, factor=1), 5.05),
+        (Backoff(initial=30, maximum=30), 5.0),
+    ],
+)
+def test_intensity_needed_is_the_least_that_never_gives_up(backoff, period):
+    needed = intensity_needed(backoff, period)
+
+    assert survives(backoff, needed, period)
+    assert not survives(backoff, needed - 1, period)
+
+
+def survives(backoff: Backoff, intensity: int, period: float) -> bool:
+    window, moment = RestartWindow(intensity, period), 0.0
+    for failures in range(300):
+        if not window.note(moment):
+            return False
+        moment += backoff.delay(failures)
+    return True
