@@ -1,0 +1,367 @@
+"""What a supervisor is told: how to start, restart and stop each child.
+
+Specs are values, checked when they are made, so that a bad one is found before any
+thread starts.  A ``ChildSpec`` is also a typed key: ``tree.ref(spec)`` is a ref of the
+spec's actor class.
+
+:Runs on: any thread; pure.
+:Owns: nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+)
+
+from actors.errors import ConfigurationError
+from supervision.strategies import Backoff, Strategy, intensity_needed
+
+if TYPE_CHECKING:
+    import pykka
+
+__all__ = ["UNSET", "ChildSpec", "RestartType", "Siblings", "SupervisorSpec", "Unset"]
+
+A = TypeVar("A", bound="pykka.Actor")
+Mailbox: TypeAlias = Literal["keep", "fresh"]
+Hooks: TypeAlias = Literal["on_failure", "on_stop"]
+Start: TypeAlias = Literal["ordered", "parallel"]
+
+DEFAULT_SHUTDOWN: Final = 5.0
+DEFAULT_START_TIMEOUT: Final = 30.0
+_NO_KWARGS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""The actor class decides."""
+
+
+class RestartType(enum.Enum):
+    """After which exits a child starts again."""
+
+    PERMANENT = "permanent"
+    """After every exit but a fatal one, a deliberate stop of the child included."""
+    TRANSIENT = "transient"
+    """Only after a failure."""
+    TEMPORARY = "temporary"
+    """Never; its spec goes with it."""
+
+    def restarts(self, kind: str) -> bool:
+        """True when a child that ends this way, unasked by its supervisor, restarts.
+
+        Args:
+            kind: The kind of the child's exit.
+        """
+        return kind in _RESTARTED[self]
+
+
+_FAILURES = frozenset({"failed", "start_failed", "abandoned", "gave_up"})
+# "fatal" is in no row: a BaseException stops the tree upward.
+_RESTARTED: Final[Mapping[RestartType, frozenset[str]]] = {
+    RestartType.PERMANENT: _FAILURES | {"normal", "shutdown"},
+    RestartType.TRANSIENT: _FAILURES,
+    RestartType.TEMPORARY: frozenset(),
+}
+
+
+class Siblings(Protocol):
+    """What a callable ``kwargs`` is given: the children of the same supervisor."""
+
+    def ref(self, child: str | ChildSpec[A]) -> pykka.ActorRef[A]:
+        """The ref of a sibling; it exists before the sibling has started."""
+
+
+Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[Siblings], Mapping[str, Any]]"
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class ChildSpec(Generic[A]):
+    """How one child is made, restarted and stopped.
+
+    Attributes:
+        actor_class: A ``pykka.ThreadingActor`` subclass, ours or an unmodified one.
+        args: Positional arguments of its constructor, the same objects at each start.
+        kwargs: Keyword arguments, or a callable of the siblings that makes them anew
+            at each start, on the child's thread.
+        id: Its name among its siblings; the class's name by default.
+        restart: A :class:`RestartType` or its value.
+        shutdown: Seconds it may take to stop before it is abandoned; ``None`` waits
+            for ever, 0 gives up at once when it is busy.  5 by default, ``None`` for
+            a supervisor, whose children have limits of their own.
+        start_timeout: Seconds that ``__init__`` and ``on_start`` may take; ``None`` for
+            no limit.  30 by default, ``None`` for a supervisor.
+        backoff: Delays between restarts; none by default.
+        mailbox: ``"keep"`` what waits in it through a restart, or begin ``"fresh"``.
+        capacity: Bound of its mailbox, ``None`` for no bound; by default its class's,
+            else 10.
+        after_start: Called with the actor, on its thread, after each ``on_start`` and
+            before the next sibling starts: ``after_start=Core.setup``.
+        on_crash: The hooks that a crash ends with: ``"on_failure"`` alone, or
+            ``"on_stop"`` after it.  By default the former for an ``actors.Actor``, the
+            latter for any other class, which may close its resources there.
+
+    Raises:
+        ConfigurationError: If a field is not allowed; it names the field and the child.
+    """
+
+    actor_class: type[A]
+    args: tuple[Any, ...]
+    kwargs: Kwargs
+    id: str
+    restart: RestartType
+    shutdown: float | None
+    start_timeout: float | None
+    backoff: Backoff | None
+    mailbox: Mailbox
+    capacity: int | Unset | None
+    after_start: Callable[[A], object] | None
+    on_crash: Hooks | Unset
+
+    def __init__(
+        self,
+        actor_class: type[A],
+        args: Iterable[Any] = (),
+        kwargs: Kwargs = _NO_KWARGS,
+        *,
+        id: str | None = None,  # noqa: A002  # the name that OTP gave it
+        restart: RestartType | str = RestartType.TRANSIENT,
+        shutdown: float | Unset | None = UNSET,
+        start_timeout: float | Unset | None = UNSET,
+        backoff: Backoff | None = None,
+        mailbox: Mailbox = "keep",
+        capacity: int | Unset | None = UNSET,
+        after_start: Callable[[A], object] | None = None,
+        on_crash: Hooks | Unset = UNSET,
+    ) -> None:
+        where = f"child {_name_of(actor_class) if id is None else id!r}"
+        _check_class(actor_class, where)
+        is_supervisor = bool(getattr(actor_class, "is_supervisor", False))
+        if shutdown is UNSET:
+            shutdown = None if is_supervisor else DEFAULT_SHUTDOWN
+        if start_timeout is UNSET:
+            start_timeout = None if is_supervisor else DEFAULT_START_TIMEOUT
+        values = {
+            "actor_class": actor_class,
+            "args": args,
+            "kwargs": kwargs,
+            "id": actor_class.__name__ if id is None else id,
+            "restart": restart,
+            "shutdown": shutdown,
+            "start_timeout": start_timeout,
+            "backoff": backoff,
+            "mailbox": mailbox,
+            "capacity": capacity,
+            "after_start": after_start,
+            "on_crash": on_crash,
+        }
+        for name, (check, must_be) in _FIELDS.items():
+            if not check(values[name]):
+                msg = f"{where}: {name} must be {must_be}, got {values[name]!r}"
+                raise ConfigurationError(msg)
+        values["args"] = tuple(args)
+        values["restart"] = RestartType(restart)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        _check_nested(self)
+
+    @property
+    def is_supervisor(self) -> bool:
+        """True for a nested supervisor."""
+        return bool(getattr(self.actor_class, "is_supervisor", False))
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class SupervisorSpec:
+    """What a supervisor is told about itself.
+
+    Attributes:
+        strategy: A :class:`Strategy` or its value.
+        children: The specs, in the order of start; the reverse is the order of stop.
+        intensity: How many restarts within ``period`` are not too many.
+        period: Seconds.
+        start: ``"ordered"``: each child starts when the one before it runs;
+            ``"parallel"``: all at once.
+
+    Raises:
+        ConfigurationError: If a field is not allowed, or an id is used twice.
+    """
+
+    strategy: Strategy
+    children: tuple[ChildSpec[Any], ...]
+    intensity: int
+    period: float
+    start: Start
+
+    def __init__(
+        self,
+        strategy: Strategy | str,
+        children: Iterable[ChildSpec[Any]],
+        *,
+        intensity: int = 3,
+        period: float = 5.0,
+        start: Start = "ordered",
+    ) -> None:
+        _check_flag(
+            _is_value(Strategy, strategy), "strategy", strategy, _values_of(Strategy)
+        )
+        _check_flag(_is_count(intensity), "intensity", intensity, "an int of 0 or more")
+        _check_flag(_is_above_0(period), "period", period, "seconds above 0")
+        _check_flag(
+            start in {"ordered", "parallel"}, "start", start, "'ordered' or 'parallel'"
+        )
+        set_field = object.__setattr__
+        set_field(self, "strategy", Strategy(strategy))
+        set_field(self, "children", _check_children(children))
+        set_field(self, "intensity", intensity)
+        set_field(self, "period", float(period))
+        set_field(self, "start", start)
+        self._warn_of_short_window()
+
+    def _warn_of_short_window(self) -> None:
+        for child in self.children:
+            if child.backoff is None:
+                continue
+            needed = intensity_needed(child.backoff, self.period)
+            if self.intensity < needed:
+                text = (
+                    f"child {child.id!r}: its backoff is cut short, because a child "
+                    f"that always fails is given up after {self.intensity} restarts "
+                    f"in {self.period:g} s; intensity={needed} would let it run"
+                )
+                warnings.warn(text, stacklevel=4)
+
+
+# -- checks: each says what a field must be
+
+
+def _is_seconds(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value >= 0  # False for NaN
+    )
+
+
+def _is_above_0(value: object) -> bool:
+    return _is_seconds(value) and value != 0 and not math.isinf(value)  # type: ignore[arg-type]  # a number by now
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_value(kind: type[enum.Enum], value: object) -> bool:
+    return isinstance(value, kind) or value in [each.value for each in kind]
+
+
+def _values_of(kind: type[enum.Enum]) -> str:
+    *most, last = [repr(each.value) for each in kind]
+    return f"{', '.join(most)} or {last}"
+
+
+_FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "args": (
+        lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Mapping),
+        "a tuple or list",
+    ),
+    "kwargs": (
+        lambda v: isinstance(v, Mapping) or callable(v),
+        "a mapping, or a callable of the siblings that returns one",
+    ),
+    "id": (lambda v: isinstance(v, str) and bool(v), "a string that is not empty"),
+    "restart": (lambda v: _is_value(RestartType, v), _values_of(RestartType)),
+    "shutdown": (
+        lambda v: v is None or _is_seconds(v),
+        "seconds of 0 or more, or None for no limit",
+    ),
+    "start_timeout": (
+        lambda v: v is None or _is_above_0(v),
+        "seconds above 0, or None for no limit",
+    ),
+    "backoff": (lambda v: v is None or isinstance(v, Backoff), "a Backoff or None"),
+    "mailbox": (lambda v: v in ("keep", "fresh"), "'keep' or 'fresh'"),
+    "capacity": (
+        lambda v: v is UNSET or v is None or (_is_count(v) and v >= 1),
+        "an int of 1 or more, or None for no bound",
+    ),
+    "after_start": (
+        lambda v: v is None or callable(v),
+        "a callable of the actor, or None",
+    ),
+    "on_crash": (
+        lambda v: v is UNSET or v in ("on_failure", "on_stop"),
+        "'on_failure' or 'on_stop'",
+    ),
+}
+
+
+def _name_of(actor_class: object) -> str:
+    return getattr(actor_class, "__name__", None) or repr(actor_class)
+
+
+def _check_class(actor_class: object, where: str) -> None:
+    if isinstance(actor_class, type) and hasattr(actor_class, "use_daemon_thread"):
+        return
+    msg = (
+        f"{where}: actor_class must be a subclass of pykka.ThreadingActor, "
+        f"got {actor_class!r}"
+    )
+    raise ConfigurationError(msg)
+
+
+def _check_nested(spec: ChildSpec[Any]) -> None:
+    """Check the children of a nested supervisor, when they are known already."""
+    check = getattr(spec.actor_class, "check_arguments", None)
+    if check is None or not isinstance(spec.kwargs, Mapping):
+        return
+    try:
+        check(*spec.args, **spec.kwargs)
+    except (ConfigurationError, TypeError) as error:
+        msg = f"child {spec.id!r}: {error}"
+        raise ConfigurationError(msg) from error
+
+
+def _check_flag(allowed: bool, name: str, value: object, must_be: str) -> None:  # noqa: FBT001
+    if not allowed:
+        msg = f"supervisor: {name} must be {must_be}, got {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _check_children(children: Iterable[ChildSpec[Any]]) -> tuple[ChildSpec[Any], ...]:
+    specs = tuple(children)
+    for place, spec in enumerate(specs):
+        given: object = spec  # typed wider than promised: hosts without a type checker
+        if not isinstance(given, ChildSpec):
+            msg = f"supervisor: children[{place}] must be a ChildSpec, got {spec!r}"
+            raise ConfigurationError(msg)
+    for name, count in Counter(spec.id for spec in specs).items():
+        if count > 1:
+            msg = (
+                f"child {name!r}: id must be unique, but {count} children have it; "
+                "give them id="
+            )
+            raise ConfigurationError(msg)
+    return specs
