@@ -30,12 +30,13 @@ STAGES = frozenset(
 PUBLIC_SUBMODULES = frozenset({"actors.errors", "actors.events", "actors.messages"})
 ONLY_FOR = {"actors.testing": "supervision/pytest_plugin.py"}
 
-_CLOCK = frozenset({"actors/clock.py", "actors/testing.py"})
+_CLOCK = frozenset({"actors/clock.py", "actors/testing/"})
 _PYKKA = frozenset(f"actors/{name}.py" for name in ("base", "cell", "future", "ref"))
 _POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py"})
 _NOWHERE: frozenset[str] = frozenset()
 
-# The dangerous thing, a dotted name or the start of one -> the modules that may use it.
+# The dangerous thing, a dotted name or the start of one -> the modules, or the folders,
+# that may use it.
 HOMES: dict[str, frozenset[str]] = {
     "pykka": _PYKKA,
     "time": _CLOCK,
@@ -220,7 +221,8 @@ def supervision_uses_public_names(sources: Sources) -> list[str]:
     """L2: what our supervisor can do, a subclasser can do."""
     allowed = {f"actors.{n}" for n in _all_of(sources["actors/__init__.py"]) or []}
     for module in {*PUBLIC_SUBMODULES, *ONLY_FOR}:
-        source = sources.get(f"{module.replace('.', '/')}.py", "")
+        stem = module.replace(".", "/")
+        source = sources.get(f"{stem}.py") or sources.get(f"{stem}/__init__.py", "")
         allowed |= {f"{module}.{name}" for name in _all_of(source) or []}
     return [
         f"{path}:{use.line} uses {use.name}, which is not public"
@@ -259,8 +261,14 @@ def dangerous_things_have_one_home(sources: Sources) -> list[str]:
         for path, source in sources.items()
         for use in uses(path, source)
         for thing, home in HOMES.items()
-        if _below(use.name, thing) and path not in home
+        if _below(use.name, thing) and not _is_at_home(path, home)
     ]
+
+
+def _is_at_home(path: str, home: frozenset[str]) -> bool:
+    return path in home or any(
+        place.endswith("/") and path.startswith(place) for place in home
+    )
 
 
 def no_import_cycles(sources: Sources) -> list[str]:
@@ -390,7 +398,8 @@ def _tree(**extra: str) -> dict[str, str]:
         "actors/errors.py": "class Full(Exception): ...\n__all__ = ['Full']",
         "actors/events.py": "__all__: list[str] = []",
         "actors/messages.py": "__all__: list[str] = []",
-        "actors/testing.py": "class Fake: ...\n__all__ = ['Fake']",
+        "actors/testing/__init__.py": "class Fake: ...\n__all__ = ['Fake']",
+        "actors/testing/_kernel.py": "import threading",
         "actors/worker.py": "class Worker: ...\n__all__ = ['Worker']",
         "supervision/__init__.py": "__all__: list[str] = []",
     }
