@@ -255,11 +255,13 @@ class SystemClock:
     lock = staticmethod(threading.Lock)
     condition = staticmethod(threading.Condition)
     event = staticmethod(threading.Event)
-    queue = staticmethod(queue.SimpleQueue)
-    future = staticmethod(Future)
-    reschedule = None
+    queue: Callable[[], WakeQueue] = staticmethod(queue.SimpleQueue)
+    future: Callable[[], Future[Any]] = staticmethod(Future)
+    reschedule: Callable[[], None] | None = None
     # Out of reach of freezegun's module scan, genuine even if imported while frozen.
-    _genuine = next(k for k in dt.datetime.__mro__ if k.__module__ == "datetime")
+    _genuine: type[dt.datetime] = next(
+        kind for kind in dt.datetime.__mro__ if kind.__module__ == "datetime"
+    )
     _sleep = staticmethod(time.sleep)  # noqa: TID251
 
     def __init__(self, rng: random.Random | None = None) -> None:
