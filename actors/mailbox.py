@@ -1,0 +1,477 @@
+"""Bounded inbox of one actor.
+
+A full data lane makes its sender wait; that wait is backpressure.  Control messages
+are read first and never wait, so a stop always gets through.  The one reader may also
+take from a :class:`Source` once its lanes are empty: an idle worker waits for a control
+message and for a job at the same time, on one wake queue.
+
+A mailbox outlives the actor that reads it: each incarnation reads through a lease, and
+a newer lease, or none, shuts the older reader out.
+
+:Runs on: ``get`` and ``receive`` on the owner's thread, everything else on any thread.
+:Owns: both lanes, the timers of the control lane, the lease and the closed flag.
+:Guards: ``lock`` guards every field.
+:Blocks: ``put`` until there is a place, ``get`` and ``receive`` until there is
+    something to read.  Nothing else.
+:Order: first in, first out within a lane and among blocked senders.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from actors.channel import Bounded, Channel, Ticket
+from actors.clock import Empty, TimerHandle, raw_lock
+
+if TYPE_CHECKING:
+    from actors.clock import Clock, WakeQueue
+    from actors.stop_token import StopToken
+
+__all__ = ["Channel", "Lane", "LeaseRevoked", "Mailbox", "Source", "Ticket"]
+
+
+class Lane(IntEnum):
+    """Where what ``receive`` returns came from, in the order of reading."""
+
+    CONTROL = 0
+    DATA = 1
+    SOURCE = 2
+
+
+_CONTROL, _DATA, _SOURCE = Lane  # a global is cheaper to read than a member
+_NEVER: Final = float("-inf")
+_Found: TypeAlias = tuple[Lane, Any, Ticket | None]
+
+
+class LeaseRevoked(BaseException):
+    """The lease is no longer current: this thread must not read the mailbox again.
+
+    A ``BaseException``, so that no handler of an ordinary error keeps a shut-out
+    thread going.
+    """
+
+
+class Source(Protocol):
+    """Where a reader finds work when its own lanes are empty."""
+
+    def take(self, wake: WakeQueue, /) -> Any | None:
+        """Take the next item, or register as waiting; never waits itself.
+
+        Returns:
+            The item; ``None`` if there is none: ``wake`` is then registered, once,
+            and is put to when there may be something.
+        """
+
+    def withdraw(self, wake: WakeQueue, /) -> None:
+        """End the registration; if it was spent on a wake-up, wake another reader."""
+
+
+class Mailbox(Bounded["deque[Any]"]):
+    """A bounded data lane and an unbounded control lane that is read first.
+
+    ``put``, ``put_control``, ``get``, ``close``, ``len`` and the properties are for
+    everybody.  The rest is for people who write actors or supervisors.
+
+    Args:
+        capacity: How many data messages it holds; ``None`` for no bound.
+        clock: Makes the wake queues and measures timeouts; the ambient one by default.
+
+    Raises:
+        ConfigurationError: If ``capacity`` is less than 1.
+
+    Example:
+        >>> mailbox = Mailbox(capacity=1)
+        >>> mailbox.put("data")
+        >>> mailbox.put_control("stop")
+        >>> mailbox.get(), mailbox.get()
+        ('stop', 'data')
+    """
+
+    __slots__ = (
+        "_control", "_dead", "_holder", "_leases", "_made", "_suspended", "_timers",
+    )  # fmt: skip
+    _noun = "mailbox"
+
+    def __init__(
+        self, capacity: int | None = 10, *, clock: Clock | None = None
+    ) -> None:
+        super().__init__(deque(), capacity, raw_lock(), clock)
+        self._control: deque[Any] = deque()
+        self._suspended = False
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._made = 0  # timers so far: keeps equal deadlines in order
+        self._dead = 0  # cancelled timers that are still in the heap
+        self._leases = 0
+        # The current lease and its reader's wake queue, read together without the lock.
+        self._holder: tuple[int, WakeQueue | None] = (0, None)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # -- senders
+
+    def put(
+        self,
+        x: Any,
+        *,
+        wait: bool | float = True,
+        force: bool = False,
+        token: StopToken | None = None,
+    ) -> None:
+        """Put a data message; wait for a place while the lane is full.
+
+        Args:
+            x: The message.
+            wait: True to wait as long as it takes, False not to, else seconds.
+            force: Go past the bound and never wait (an actor's own messages to
+                itself, a stop marker); the message counts all the same.
+            token: Its cancellation ends the wait.
+
+        Raises:
+            MailboxFull: If there was no place, or none came in time.
+            MailboxClosed: If the mailbox is closed, or closes during the wait.
+            Cancelled: If the token was cancelled during the wait.
+        """
+        ticket = None
+        with self.lock:
+            if self._free > 0 or (force and not self._closed):
+                self._free -= 1
+                self._items.append(x)
+                if not self._readers:
+                    return
+                reader = self._next_reader()
+            elif self._closed:
+                raise self._closed_error()
+            elif wait <= 0:
+                raise self._full_error(wait)
+            else:
+                ticket, reader = self.wait_for_place(x, self._clock.queue())
+        if reader is not None:
+            reader.put(None)
+        if ticket is not None:
+            self.wait_entered(ticket, wait=wait, token=token)
+
+    def put_control(self, x: Any) -> None:
+        """Put a control message: it is read before data, and this never waits.
+
+        Raises:
+            MailboxClosed: If the mailbox is closed.
+        """
+        with self.lock:
+            if self._closed:
+                raise self._closed_error()
+            self._control.append(x)
+            reader = self._next_reader()
+        if reader is not None:
+            reader.put(None)
+
+    def put_control_at(self, deadline: float, x: Any) -> TimerHandle:
+        """Put a control message once the clock shows ``deadline``.
+
+        No thread waits for it but the reader, in the wait it makes anyway; a reader
+        that is busy finds it when it reads next.
+
+        Args:
+            deadline: A moment of the clock's ``monotonic``.
+            x: The message.
+
+        Returns:
+            A handle; its ``cancel`` takes the message back if it was not due yet.
+
+        Raises:
+            MailboxClosed: If the mailbox is closed.
+        """
+        timer = TimerHandle(deadline, self._control.append, (x,), self)
+        with self.lock:
+            if self._closed:
+                raise self._closed_error()
+            self._made += 1
+            heapq.heappush(self._timers, (deadline, self._made, timer))
+            # Only a new earliest one shortens the reader's wait.
+            reader = self._next_reader() if self._timers[0][2] is timer else None
+        if reader is not None:
+            reader.put(None)
+        return timer
+
+    def cancel_timer(self, timer: TimerHandle) -> bool:
+        """Serve :meth:`actors.clock.TimerHandle.cancel`; amortised O(1)."""
+        with self.lock:
+            if timer.disarm() is None:
+                return False
+            self._dead += 1
+            if self._dead * 2 > len(self._timers):
+                self._timers = [t for t in self._timers if not t[2].cancelled]
+                heapq.heapify(self._timers)
+                self._dead = 0
+            return True
+
+    # -- the reader
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Take the next message, control first; wait while there is none.
+
+        Args:
+            timeout: Seconds to wait; ``None`` for as long as it takes.
+
+        Raises:
+            Empty: If nothing came in time.
+            MailboxClosed: If the mailbox is closed; nothing is left in it then.
+        """
+        now = self._clock.monotonic() if self._timers else 0.0
+        with self.lock:
+            found = self._pop(now)
+        if found is None:
+            clock = self._clock
+            deadline = None if timeout is None else clock.monotonic() + timeout
+            return self._wait(None, clock.queue(), None, deadline)[1]
+        _, item, ticket = found
+        if ticket is not None:
+            ticket.wake.put(None)
+        return item
+
+    def receive(self, lease: int, source: Source | None = None) -> tuple[Lane, Any]:
+        """Take what is next: control, what is due, data, then from the source.
+
+        While suspended there is only control.  An item that the source gave is always
+        returned, even if the lease is revoked in that very moment: whether its result
+        counts is for the source's own leases to say.
+
+        Args:
+            lease: From :meth:`new_lease`.
+            source: Asked when the lanes are empty.
+
+        Returns:
+            The lane and the item.
+
+        Raises:
+            LeaseRevoked: If the lease is no longer current; nothing was taken.
+            MailboxClosed: If the mailbox is closed.
+        """
+        current, wake = self._holder
+        if wake is None or lease != current:
+            raise _revoked(lease)
+        if source is not None and self._idle():
+            item = source.take(wake)
+            if item is not None:
+                return _SOURCE, item
+            return self._wait(lease, wake, source, None)
+        now = self._clock.monotonic() if self._timers else 0.0
+        with self.lock:
+            if lease != self._holder[0]:
+                raise _revoked(lease)
+            found = self._pop(now)
+        if found is None:
+            return self._wait(lease, wake, source, None)
+        lane, item, ticket = found
+        if ticket is not None:
+            ticket.wake.put(None)
+        return lane, item
+
+    def new_lease(self) -> int:
+        """Give the right to read to a new reader; the older one is shut out and woken.
+
+        Returns:
+            The lease to ``receive`` with.
+        """
+        wake = self._clock.queue()
+        with self.lock:
+            self._leases += 1
+            lease = self._leases
+            old = self._hand_over(lease, wake)
+        if old is not None:
+            old.put(None)
+        return lease
+
+    def revoke(self) -> None:
+        """Shut the reader out and wake it; until ``new_lease`` nobody may receive."""
+        with self.lock:
+            old = self._hand_over(0, None)
+        if old is not None:
+            old.put(None)
+
+    def suspend(self) -> None:
+        """Serve no data until ``resume``; control is served, senders fill the lane."""
+        with self.lock:
+            self._suspended = True
+
+    def resume(self) -> None:
+        """Serve data again."""
+        with self.lock:
+            self._suspended = False
+            readers = list(self._readers)
+            self._readers.clear()
+        for reader in readers:
+            reader.put(None)
+
+    def take_data(self) -> list[Any]:
+        """Take all data messages at once; waiting senders move up.
+
+        Returns:
+            The messages, in order, without those of senders that had to wait.
+        """
+        tickets = []
+        with self.lock:
+            items = list(self._items)
+            self._items.clear()
+            self._free += len(items)
+            while (ticket := self._admit()) is not None:
+                tickets.append(ticket)
+        for ticket in tickets:
+            ticket.wake.put(None)
+        return items
+
+    def close(self) -> list[Any]:
+        """Refuse every later put, and wake all who wait, for good.
+
+        Control messages and timers are dropped.  Blocked senders get
+        ``MailboxClosed``; their messages are not among the leftovers.
+
+        Returns:
+            The data messages that nobody read, in order; none the second time.
+        """
+        with self.lock:
+            items = list(self._items)
+            self._items.clear()
+            self._control.clear()
+            for _, _, timer in self._timers:
+                timer.disarm()
+            self._timers.clear()
+            tickets, readers = self._shut()
+        for ticket in tickets:
+            ticket.wake.put(None)
+        for reader in readers:
+            reader.put(None)
+        return items
+
+    # -- in the reader's thread
+
+    def _idle(self) -> bool:
+        """Whether only the source can have something; no lock, a moment old."""
+        return not (
+            self._control
+            or self._items
+            or self._timers
+            or self._suspended
+            or self._closed
+        )
+
+    def _pop(self, now: float) -> _Found | None:
+        """Take what is next in the own lanes; the lock is held."""
+        if self._control or (self._timers and self._move_due(now)):
+            return _CONTROL, self._control.popleft(), None
+        if self._items and not self._suspended:
+            item = self._items.popleft()
+            self._free += 1
+            return _DATA, item, self._admit() if self._tickets else None
+        if self._closed:
+            raise self._closed_error()
+        return None
+
+    def _move_due(self, now: float) -> bool:
+        """Move due timers to the control lane; True if it has something now."""
+        timers = self._timers
+        while timers:
+            when, _, timer = timers[0]
+            if when > now and not timer.cancelled:
+                break
+            heapq.heappop(timers)
+            call = timer.disarm()
+            if call is None:
+                self._dead -= 1
+            else:
+                call[0](*call[1])
+        return bool(self._control)
+
+    def _wait(
+        self,
+        lease: int | None,
+        wake: WakeQueue,
+        source: Source | None,
+        deadline: float | None,
+    ) -> tuple[Lane, Any]:
+        """Wait for the own lanes and the source at once.
+
+        Why no wake-up is lost: the reader registers in the mailbox, then with the
+        source, each in one step with seeing it empty.  Whoever fills either after that
+        finds the registration and puts to ``wake``.  What was put to ``wake`` before
+        belongs to registrations of earlier waits and may be dropped: both are looked
+        at again.
+        """
+        while not wake.empty():
+            wake.get_nowait()
+        reached = _NEVER
+        try:
+            while True:
+                found, until = self._look(lease, wake, reached)
+                if found is not None:
+                    break
+                if source is not None and not self._suspended:
+                    item = source.take(wake)
+                    if item is not None:
+                        found = _SOURCE, item, None
+                        break
+                if deadline is not None:
+                    if reached >= deadline:
+                        raise Empty  # noqa: TRY301  # the clean-up is the same
+                    until = deadline if until is None else min(until, deadline)
+                reached = self._doze(wake, until)
+        except BaseException:
+            self._end_wait(wake, source)
+            raise
+        lane, item, ticket = found
+        if lane is _SOURCE:
+            self._pass_on(wake)
+        elif source is not None:
+            source.withdraw(wake)
+        if ticket is not None:
+            ticket.wake.put(None)
+        return lane, item
+
+    def _look(
+        self, lease: int | None, wake: WakeQueue, reached: float
+    ) -> tuple[_Found | None, float | None]:
+        """Take from the own lanes or register; also tell when the next timer is due."""
+        now = max(reached, self._clock.monotonic()) if self._timers else reached
+        with self.lock:
+            if lease is not None and lease != self._holder[0]:
+                raise _revoked(lease)
+            self._readers.pop(wake, None)
+            found = self._pop(now)
+            if found is None:
+                self._readers[wake] = None
+            return found, self._timers[0][0] if self._timers else None
+
+    def _doze(self, wake: WakeQueue, until: float | None) -> float:
+        """Wait for a wake-up; returns the moment that was waited for if none came.
+
+        The moment itself, for the clock may show a rounding error less.
+        """
+        left = None if until is None else max(0.0, until - self._clock.monotonic())
+        try:
+            wake.get(timeout=left)
+        except Empty:
+            return _NEVER if until is None else until
+        return _NEVER
+
+    def _end_wait(self, wake: WakeQueue, source: Source | None) -> None:
+        self._pass_on(wake)
+        if source is not None:
+            source.withdraw(wake)
+
+    def _hand_over(self, lease: int, wake: WakeQueue | None) -> WakeQueue | None:
+        """Make another lease the current one; returns the older reader to wake."""
+        old = self._holder[1]
+        self._holder = (lease, wake)
+        if old is not None:
+            self._readers.pop(old, None)
+        return old
+
+    def _readable(self) -> bool:
+        return bool(self._control or self._items or self._timers)
+
+
+def _revoked(lease: int) -> LeaseRevoked:
+    return LeaseRevoked(f"lease {lease} is no longer current; this reader must end")
