@@ -18,55 +18,26 @@ a newer lease, or none, shuts the older reader out.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from actors.channel import Bounded, Channel, Ticket
-from actors.clock import Empty, TimerHandle, raw_lock
+from actors._bounded import Bounded, Ticket
+from actors._reading import Lane, LeaseRevoked, Source
+from actors._timers import Timers
+from actors.channel import Channel
+from actors.clock import Empty, raw_lock
 
 if TYPE_CHECKING:
-    from actors.clock import Clock, WakeQueue
+    from actors.clock import Clock, TimerHandle, WakeQueue
     from actors.stop_token import StopToken
 
 __all__ = ["Channel", "Lane", "LeaseRevoked", "Mailbox", "Source", "Ticket"]
 
 
-class Lane(IntEnum):
-    """Where what ``receive`` returns came from, in the order of reading."""
-
-    CONTROL = 0
-    DATA = 1
-    SOURCE = 2
-
-
 _CONTROL, _DATA, _SOURCE = Lane  # a global is cheaper to read than a member
 _NEVER: Final = float("-inf")
+_NOTHING: Final[Any] = object()
 _Found: TypeAlias = tuple[Lane, Any, Ticket | None]
-
-
-class LeaseRevoked(BaseException):
-    """The lease is no longer current: this thread must not read the mailbox again.
-
-    A ``BaseException``, so that no handler of an ordinary error keeps a shut-out
-    thread going.
-    """
-
-
-class Source(Protocol):
-    """Where a reader finds work when its own lanes are empty."""
-
-    def take(self, wake: WakeQueue, /) -> Any | None:
-        """Take the next item, or register as waiting; never waits itself.
-
-        Returns:
-            The item; ``None`` if there is none: ``wake`` is then registered, once,
-            and is put to when there may be something.
-        """
-
-    def withdraw(self, wake: WakeQueue, /) -> None:
-        """End the registration; if it was spent on a wake-up, wake another reader."""
 
 
 class Mailbox(Bounded["deque[Any]"]):
@@ -91,7 +62,7 @@ class Mailbox(Bounded["deque[Any]"]):
     """
 
     __slots__ = (
-        "_control", "_dead", "_holder", "_leases", "_made", "_suspended", "_timers",
+        "_control", "_holder", "_leases", "_suspended", "_timers",
     )  # fmt: skip
     _noun = "mailbox"
 
@@ -101,12 +72,11 @@ class Mailbox(Bounded["deque[Any]"]):
         super().__init__(deque(), capacity, raw_lock(), clock)
         self._control: deque[Any] = deque()
         self._suspended = False
-        self._timers: list[tuple[float, int, TimerHandle]] = []
-        self._made = 0  # timers so far: keeps equal deadlines in order
-        self._dead = 0  # cancelled timers that are still in the heap
+        self._timers = Timers(self.lock, self._control.append)
         self._leases = 0
         # The current lease and its reader's wake queue, read together without the lock.
-        self._holder: tuple[int, WakeQueue | None] = (0, None)
+        # Lease 0 is nobody's; its wake queue is never waited on.
+        self._holder: tuple[int, WakeQueue] = (0, self._clock.queue())
 
     def __len__(self) -> int:
         return len(self._items)
@@ -184,29 +154,15 @@ class Mailbox(Bounded["deque[Any]"]):
         Raises:
             MailboxClosed: If the mailbox is closed.
         """
-        timer = TimerHandle(deadline, self._control.append, (x,), self)
         with self.lock:
             if self._closed:
                 raise self._closed_error()
-            self._made += 1
-            heapq.heappush(self._timers, (deadline, self._made, timer))
+            timer = self._timers.add(deadline, x)
             # Only a new earliest one shortens the reader's wait.
             reader = self._next_reader() if self._timers[0][2] is timer else None
         if reader is not None:
             reader.put(None)
         return timer
-
-    def cancel_timer(self, timer: TimerHandle) -> bool:
-        """Serve :meth:`actors.clock.TimerHandle.cancel`; amortised O(1)."""
-        with self.lock:
-            if timer.disarm() is None:
-                return False
-            self._dead += 1
-            if self._dead * 2 > len(self._timers):
-                self._timers = [t for t in self._timers if not t[2].cancelled]
-                heapq.heapify(self._timers)
-                self._dead = 0
-            return True
 
     # -- the reader
 
@@ -220,14 +176,19 @@ class Mailbox(Bounded["deque[Any]"]):
             Empty: If nothing came in time.
             MailboxClosed: If the mailbox is closed; nothing is left in it then.
         """
-        now = self._clock.monotonic() if self._timers else 0.0
+        item: Any = _NOTHING
+        ticket = None
         with self.lock:
-            found = self._pop(now)
-        if found is None:
+            if self._items and not (self._control or self._timers or self._suspended):
+                item = self._items.popleft()
+                self._free += 1
+                if not self._tickets:
+                    return item
+                ticket = self._admit()
+        if item is _NOTHING:
             clock = self._clock
             deadline = None if timeout is None else clock.monotonic() + timeout
             return self._wait(None, clock.queue(), None, deadline)[1]
-        _, item, ticket = found
         if ticket is not None:
             ticket.wake.put(None)
         return item
@@ -250,25 +211,33 @@ class Mailbox(Bounded["deque[Any]"]):
             LeaseRevoked: If the lease is no longer current; nothing was taken.
             MailboxClosed: If the mailbox is closed.
         """
-        current, wake = self._holder
-        if wake is None or lease != current:
-            raise _revoked(lease)
         if source is not None and self._idle():
+            current, wake = self._holder
+            if lease != current:
+                raise _revoked(lease)
             item = source.take(wake)
             if item is not None:
                 return _SOURCE, item
             return self._wait(lease, wake, source, None)
-        now = self._clock.monotonic() if self._timers else 0.0
+        item = _NOTHING
+        ticket = None
         with self.lock:
-            if lease != self._holder[0]:
-                raise _revoked(lease)
-            found = self._pop(now)
-        if found is None:
+            current, wake = self._holder
+            if (
+                self._items
+                and lease == current
+                and not (self._control or self._timers or self._suspended)
+            ):
+                item = self._items.popleft()
+                self._free += 1
+                if not self._tickets:
+                    return _DATA, item
+                ticket = self._admit()
+        if item is _NOTHING:
             return self._wait(lease, wake, source, None)
-        lane, item, ticket = found
         if ticket is not None:
             ticket.wake.put(None)
-        return lane, item
+        return _DATA, item
 
     def new_lease(self) -> int:
         """Give the right to read to a new reader; the older one is shut out and woken.
@@ -281,16 +250,15 @@ class Mailbox(Bounded["deque[Any]"]):
             self._leases += 1
             lease = self._leases
             old = self._hand_over(lease, wake)
-        if old is not None:
-            old.put(None)
+        old.put(None)
         return lease
 
     def revoke(self) -> None:
         """Shut the reader out and wake it; until ``new_lease`` nobody may receive."""
+        wake = self._clock.queue()
         with self.lock:
-            old = self._hand_over(0, None)
-        if old is not None:
-            old.put(None)
+            old = self._hand_over(0, wake)
+        old.put(None)
 
     def suspend(self) -> None:
         """Serve no data until ``resume``; control is served, senders fill the lane."""
@@ -303,8 +271,7 @@ class Mailbox(Bounded["deque[Any]"]):
             self._suspended = False
             readers = list(self._readers)
             self._readers.clear()
-        for reader in readers:
-            reader.put(None)
+        self._wake_all((), readers)
 
     def take_data(self) -> list[Any]:
         """Take all data messages at once; waiting senders move up.
@@ -319,8 +286,7 @@ class Mailbox(Bounded["deque[Any]"]):
             self._free += len(items)
             while (ticket := self._admit()) is not None:
                 tickets.append(ticket)
-        for ticket in tickets:
-            ticket.wake.put(None)
+        self._wake_all(tickets, ())
         return items
 
     def close(self) -> list[Any]:
@@ -336,14 +302,9 @@ class Mailbox(Bounded["deque[Any]"]):
             items = list(self._items)
             self._items.clear()
             self._control.clear()
-            for _, _, timer in self._timers:
-                timer.disarm()
-            self._timers.clear()
+            self._timers.drop()
             tickets, readers = self._shut()
-        for ticket in tickets:
-            ticket.wake.put(None)
-        for reader in readers:
-            reader.put(None)
+        self._wake_all(tickets, readers)
         return items
 
     # -- in the reader's thread
@@ -360,7 +321,9 @@ class Mailbox(Bounded["deque[Any]"]):
 
     def _pop(self, now: float) -> _Found | None:
         """Take what is next in the own lanes; the lock is held."""
-        if self._control or (self._timers and self._move_due(now)):
+        if self._timers and not self._control:
+            self._timers.deliver_due(now)
+        if self._control:
             return _CONTROL, self._control.popleft(), None
         if self._items and not self._suspended:
             item = self._items.popleft()
@@ -369,21 +332,6 @@ class Mailbox(Bounded["deque[Any]"]):
         if self._closed:
             raise self._closed_error()
         return None
-
-    def _move_due(self, now: float) -> bool:
-        """Move due timers to the control lane; True if it has something now."""
-        timers = self._timers
-        while timers:
-            when, _, timer = timers[0]
-            if when > now and not timer.cancelled:
-                break
-            heapq.heappop(timers)
-            call = timer.disarm()
-            if call is None:
-                self._dead -= 1
-            else:
-                call[0](*call[1])
-        return bool(self._control)
 
     def _wait(
         self,
@@ -400,10 +348,10 @@ class Mailbox(Bounded["deque[Any]"]):
         belongs to registrations of earlier waits and may be dropped: both are looked
         at again.
         """
-        while not wake.empty():
-            wake.get_nowait()
         reached = _NEVER
         try:
+            while not wake.empty():
+                wake.get_nowait()
             while True:
                 found, until = self._look(lease, wake, reached)
                 if found is not None:
@@ -442,7 +390,7 @@ class Mailbox(Bounded["deque[Any]"]):
             found = self._pop(now)
             if found is None:
                 self._readers[wake] = None
-            return found, self._timers[0][0] if self._timers else None
+            return found, self._timers.next_deadline
 
     def _doze(self, wake: WakeQueue, until: float | None) -> float:
         """Wait for a wake-up; returns the moment that was waited for if none came.
@@ -461,12 +409,11 @@ class Mailbox(Bounded["deque[Any]"]):
         if source is not None:
             source.withdraw(wake)
 
-    def _hand_over(self, lease: int, wake: WakeQueue | None) -> WakeQueue | None:
-        """Make another lease the current one; returns the older reader to wake."""
+    def _hand_over(self, lease: int, wake: WakeQueue) -> WakeQueue:
+        """Make another lease the current one; returns the older reader, to wake."""
         old = self._holder[1]
         self._holder = (lease, wake)
-        if old is not None:
-            self._readers.pop(old, None)
+        self._readers.pop(old, None)
         return old
 
     def _readable(self) -> bool:
