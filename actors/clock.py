@@ -24,6 +24,7 @@ import random
 import threading
 import time
 import types
+import weakref
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -56,6 +57,8 @@ logger = logging.getLogger("headrace.clock")
 
 Empty = queue.Empty
 Full = queue.Full
+_LONGEST_WAIT = 3600.0  # A wait of centuries, or without end, overflows.
+
 raw_lock = threading.Lock  # for O(1) sections that never send, wait or call out
 thread_ident = threading.get_ident
 
@@ -267,7 +270,7 @@ class SystemClock:
     def __init__(self, rng: random.Random | None = None) -> None:
         self.rng = random.Random() if rng is None else rng
         self._reset_timers()
-        os.register_at_fork(after_in_child=self._reset_timers)
+        _system_clocks.add(self)
 
     def _reset_timers(self) -> None:
         # A forked child has no timer thread; its copy of the pending calls is dropped.
@@ -348,10 +351,11 @@ class SystemClock:
         handle = TimerHandle(when, fn, args, self)
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run_timers, name="headrace-clock", daemon=True
                 )
-                self._thread.start()
+                thread.start()
+                self._thread = thread  # not before it runs: a start may fail
             self._made += 1
             first = not self._heap or when < self._heap[0][0]
             heapq.heappush(self._heap, (when, self._made, handle))
@@ -390,7 +394,7 @@ class SystemClock:
             when, _, handle = self._heap[0]
             left = when - self.monotonic()
             if left > 0 and not handle.cancelled:
-                self._changed.wait(left)
+                self._changed.wait(min(left, _LONGEST_WAIT))
                 continue
             heapq.heappop(self._heap)
             call = handle.disarm()
@@ -398,6 +402,14 @@ class SystemClock:
                 return call
             self._dead -= 1
 
+
+def _after_fork_in_child() -> None:
+    for clock in tuple(_system_clocks):
+        clock._reset_timers()  # noqa: SLF001  # of this module
+
+
+_system_clocks: weakref.WeakSet[SystemClock] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 SYSTEM_CLOCK = SystemClock()
 

@@ -1,0 +1,394 @@
+"""The system clock: real time, real primitives, and freezegun beside it."""
+
+import contextlib
+import datetime as dt
+import importlib.util
+import logging
+import pickle
+import queue
+import subprocess
+import sys
+import textwrap
+import threading
+import types
+from concurrent.futures import Future
+
+import pytest
+from freezegun import freeze_time
+
+import actors.clock
+from actors.clock import (
+    SYSTEM_CLOCK,
+    ClockFuture,
+    SystemClock,
+    ambient,
+    ambient_clock,
+)
+
+LIMIT = 10.0  # real seconds that nothing here comes near
+
+
+class FakeToken:
+    """A stop token that is cancelled, or not, from the beginning."""
+
+    def __init__(self, *, cancelled):
+        self.cancelled = cancelled
+        self.asked = []
+
+    def wait_cancelled(self, timeout=None):
+        self.asked.append(timeout)
+        return self.cancelled
+
+
+@pytest.fixture
+def clock():
+    return SystemClock()
+
+
+# -- reading
+
+
+def test_now_is_an_aware_genuine_utc_datetime(clock):
+    now = clock.now()
+
+    assert type(now) is dt.datetime
+    assert now.tzinfo is dt.UTC
+
+
+def test_monotonic_never_goes_back(clock):
+    readings = [clock.monotonic() for _ in range(1000)]
+
+    assert readings == sorted(readings)
+
+
+def test_the_makers_hand_out_the_standard_library_s_own(clock):
+    assert isinstance(clock.condition(), threading.Condition)
+    assert isinstance(clock.event(), threading.Event)
+    assert isinstance(clock.queue(), queue.SimpleQueue)
+    assert type(clock.future()) is Future
+    assert type(clock.lock()) is type(threading.Lock())
+    assert clock.reschedule is None
+
+
+def test_a_hold_of_real_time_holds_nothing(clock):
+    with clock.hold("a pool job") as hold:
+        hold.release()
+        hold.release()
+
+
+def test_a_clock_future_of_real_time_has_a_plain_condition(clock):
+    future = ClockFuture(clock)
+    future.set_result(7)
+
+    assert isinstance(future._condition, threading.Condition)
+    assert future.result(timeout=0) == 7
+
+
+# -- waiting
+
+
+def test_sleep_of_no_length_returns_at_once(clock):
+    assert clock.sleep(0) is True
+    assert clock.sleep(-1) is True
+
+
+def test_sleep_lasts_as_long_as_asked(clock):
+    began = clock.monotonic()
+
+    assert clock.sleep(0.02) is True
+    assert clock.monotonic() - began >= 0.02
+
+
+def test_sleep_tells_whether_its_token_woke_it(clock):
+    cancelled, quiet = FakeToken(cancelled=True), FakeToken(cancelled=False)
+
+    assert clock.sleep(5, wake_on=cancelled) is False
+    assert clock.sleep(-5, wake_on=quiet) is True
+    assert cancelled.asked == [5]
+    assert quiet.asked == [0.0]
+
+
+def test_wait_for_gives_up_at_its_timeout(clock):
+    condition = clock.condition()
+
+    with condition:
+        assert clock.wait_for(condition, list, timeout=0.01) == []
+
+
+def test_wait_for_returns_what_the_predicate_returned(clock):
+    condition = clock.condition()
+    values = []
+
+    def fill():
+        with condition:
+            values.append("here")
+            condition.notify_all()
+
+    thread = clock.thread(fill)
+    with condition:
+        thread.start()
+        assert clock.wait_for(condition, lambda: values, timeout=LIMIT) == ["here"]
+    assert clock.join(thread, LIMIT)
+
+
+def test_join_tells_whether_the_thread_has_ended(clock):
+    release = clock.event()
+    thread = clock.thread(release.wait, name="waits", daemon=True, args=(LIMIT,))
+    thread.start()
+
+    assert clock.join(thread, timeout=0.01) is False
+    release.set()
+    assert clock.join(thread, LIMIT) is True
+    assert thread.name == "waits"
+    assert thread.daemon
+
+
+# -- timers
+
+
+@pytest.mark.real
+def test_timers_fire_in_order_of_their_deadlines(clock):
+    fired = queue.SimpleQueue()
+    for delay, name in ((0.03, "third"), (0.0, "first"), (0.015, "second")):
+        clock.call_later(delay, fired.put, name)
+
+    names = [fired.get(timeout=LIMIT) for _ in range(3)]
+
+    assert names == ["first", "second", "third"]
+
+
+@pytest.mark.real
+def test_a_timer_never_fires_early(clock):
+    fired = queue.SimpleQueue()
+    handle = clock.call_later(0.02, lambda: fired.put(clock.monotonic()))
+
+    assert fired.get(timeout=LIMIT) >= handle.when
+
+
+@pytest.mark.real
+def test_a_timer_made_later_for_sooner_fires_first(clock):
+    fired = queue.SimpleQueue()
+    late = clock.call_later(3600, fired.put, "late")
+    clock.call_later(0.001, fired.put, "soon")
+
+    assert fired.get(timeout=LIMIT) == "soon"
+    assert late.cancel()
+
+
+@pytest.mark.real
+def test_a_timer_without_end_does_not_hurt_the_others(clock):
+    fired = queue.SimpleQueue()
+    endless = clock.call_later(float("inf"), fired.put, "never")
+    clock.call_later(1e12, fired.put, "in an age")
+    clock.call_later(0.001, fired.put, "soon")
+
+    assert fired.get(timeout=LIMIT) == "soon"
+    clock.call_later(0.001, fired.put, "again")
+    assert fired.get(timeout=LIMIT) == "again"
+    assert endless.cancel()
+
+
+@pytest.mark.real
+def test_a_cancelled_timer_does_not_fire(clock):
+    fired = queue.SimpleQueue()
+    handle = clock.call_later(0.01, fired.put, "cancelled")
+
+    assert handle.cancel() is True
+    assert handle.cancelled
+    assert handle.cancel() is False
+    clock.call_later(0.02, fired.put, "after")
+    assert fired.get(timeout=LIMIT) == "after"
+    assert fired.empty()
+
+
+@pytest.mark.real
+def test_cancel_is_refused_once_the_call_has_begun(clock):
+    answers = queue.SimpleQueue()
+    handles = queue.SimpleQueue()
+    handle = clock.call_later(
+        0, lambda: answers.put(handles.get(timeout=LIMIT).cancel())
+    )
+    handles.put(handle)
+
+    assert answers.get(timeout=LIMIT) is False
+    assert handle.cancel() is False
+
+
+@pytest.mark.real
+def test_cancelled_timers_do_not_pile_up(clock):
+    kept = clock.call_later(7200, print)
+    for _ in range(5000):
+        clock.call_later(3600, print).cancel()
+
+    assert len(clock._heap) < 300
+    assert kept.cancel()
+
+
+@pytest.mark.real
+def test_a_failing_callback_is_logged_and_the_next_one_runs(clock, caplog):
+    fired = queue.SimpleQueue()
+
+    def fail():
+        raise ValueError("of the callback")
+
+    with caplog.at_level(logging.ERROR, logger="headrace.clock"):
+        clock.call_later(0, fail)
+        clock.call_later(0.001, fired.put, "next")
+        assert fired.get(timeout=LIMIT) == "next"
+
+    assert "later ones still run" in caplog.text
+    assert "of the callback" in caplog.text
+
+
+def test_a_timer_thread_that_cannot_start_is_tried_again(clock, monkeypatch):
+    fired = queue.SimpleQueue()
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            clock.call_later(0, fired.put, "lost")
+
+    clock.call_later(0, fired.put, "fired")
+    assert fired.get(timeout=LIMIT) == "fired"
+
+
+@pytest.mark.real
+def test_a_forked_child_starts_its_own_timer_thread():
+    script = """
+        import os, queue
+        from actors.clock import SYSTEM_CLOCK
+
+        fired = queue.SimpleQueue()
+        SYSTEM_CLOCK.call_later(0, fired.put, "parent")
+        assert fired.get(timeout=10) == "parent"
+        SYSTEM_CLOCK.call_later(3600, fired.put, "the parent's own")
+        child = os.fork()
+        if child == 0:
+            SYSTEM_CLOCK.call_later(0, fired.put, "child")
+            word = fired.get(timeout=10)
+            os._exit(0 if word == "child" and not SYSTEM_CLOCK._heap else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(SYSTEM_CLOCK._heap) == 1
+    """
+
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        check=True,
+        timeout=60,
+    )
+
+
+# -- freezegun
+
+
+def test_monotonic_stays_genuine_while_frozen(clock):
+    before = clock.monotonic()
+    with freeze_time("2030-05-06 07:08:09"):
+        inside = clock.monotonic()
+
+    assert before <= inside < before + LIMIT
+
+
+def test_now_follows_freezegun_and_stays_genuine(clock):
+    genuine = dt.datetime
+    with freeze_time("2030-05-06 07:08:09") as frozen:
+        first = clock.now()
+        frozen.tick(dt.timedelta(seconds=1.5))
+        second = clock.now()
+
+    assert type(first) is type(second) is genuine
+    assert first == dt.datetime(2030, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
+    assert second - first == dt.timedelta(seconds=1.5)
+
+
+def test_now_is_not_shifted_by_a_frozen_offset(clock):
+    with freeze_time("2030-05-06 07:08:09", tz_offset=-4):
+        stamp = clock.now()
+
+    assert stamp == dt.datetime(2030, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
+
+
+def test_a_stamp_taken_while_frozen_pickles_without_freezegun(clock):
+    with freeze_time("2030-05-06 07:08:09"):
+        stamp = clock.now()
+
+    pickled = pickle.dumps(stamp)
+
+    assert b"freezegun" not in pickled
+    assert pickle.loads(pickled) == stamp
+
+
+def test_now_survives_a_thaw_by_another_thread(clock, monkeypatch):
+    class JustThawed(dt.datetime):
+        @classmethod
+        def utcnow(cls):
+            raise IndexError("list index out of range")
+
+    monkeypatch.setattr(
+        actors.clock, "dt", types.SimpleNamespace(datetime=JustThawed, UTC=dt.UTC)
+    )
+
+    assert type(clock.now()) is dt.datetime
+
+
+@pytest.mark.real
+def test_waits_are_real_while_frozen(clock):
+    fired = queue.SimpleQueue()
+    with freeze_time("2030-05-06 07:08:09"):
+        began = clock.monotonic()
+        clock.call_later(0.01, fired.put, "fired")
+        assert fired.get(timeout=LIMIT) == "fired"
+        assert clock.sleep(0.01)
+        condition = clock.condition()
+        with condition:
+            assert not clock.wait_for(condition, lambda: False, timeout=0.01)
+
+    assert 0.03 <= clock.monotonic() - began < LIMIT
+
+
+def test_a_clock_imported_while_frozen_has_genuine_time():
+    spec = importlib.util.find_spec("actors.clock")
+    module = importlib.util.module_from_spec(spec)
+    with freeze_time("2030-05-06 07:08:09"):
+        spec.loader.exec_module(module)
+        inside = module.SYSTEM_CLOCK.monotonic()
+        frozen = module.SYSTEM_CLOCK.now()
+    after = SYSTEM_CLOCK.monotonic()
+
+    assert inside <= after < inside + LIMIT
+    assert type(frozen) is dt.datetime
+    assert frozen.year == 2030
+    assert abs(module.SYSTEM_CLOCK.now() - SYSTEM_CLOCK.now()).total_seconds() < LIMIT
+
+
+# -- the ambient clock
+
+
+def test_the_ambient_clock_is_the_system_s_unless_one_is_entered(clock):
+    assert ambient_clock() is SYSTEM_CLOCK
+    with ambient(clock):
+        assert ambient_clock() is clock
+        with ambient(SYSTEM_CLOCK):
+            assert ambient_clock() is SYSTEM_CLOCK
+        assert ambient_clock() is clock
+    assert ambient_clock() is SYSTEM_CLOCK
+
+
+def test_the_ambient_clock_is_left_when_the_block_raises(clock):
+    with contextlib.suppress(ValueError), ambient(clock):
+        raise ValueError
+
+    assert ambient_clock() is SYSTEM_CLOCK
+
+
+def test_a_foreign_thread_does_not_see_the_ambient_clock(clock):
+    seen = queue.SimpleQueue()
+    with ambient(clock):
+        thread = threading.Thread(target=lambda: seen.put(ambient_clock()))
+        thread.start()
+        thread.join(LIMIT)
+
+    assert seen.get(timeout=LIMIT) is SYSTEM_CLOCK
