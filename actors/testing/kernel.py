@@ -20,19 +20,15 @@ where.  Time never runs early.
 :Owns: the count, the timers, the holds, the tasks and the present instant.
 :Guards: ``_mutex`` guards every field but ``_late``.
 :Blocks: ``park``, until woken.
-:Order: timers by deadline, then by the instant, the thread and the turn they were made
-    in; nothing depends on how threads race.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from actors.clock import (
     SystemClock,
-    TimerHandle,
     current_thread_name,
     raw_lock,
     thread_ident,
@@ -45,96 +41,29 @@ from actors.testing.errors import (
     NotEnrolled,
     Stalled,
 )
-from actors.testing.sight import Sight, describe
+from actors.testing.sight import Sight, describe, describe_deadlock
+from actors.testing.task import (
+    DEAD,
+    NANO,
+    OUTSIDE,
+    PARKED,
+    RUNNING,
+    Alarm,
+    Path,
+    Task,
+    Timers,
+)
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
-__all__ = ["DEAD", "NANO", "PARKED", "RUNNING", "Kernel", "Task", "nanoseconds"]
+    from actors.clock import TimerHandle
 
-NANO: Final = 1_000_000_000
-RUNNING: Final = "running"
-PARKED: Final = "parked"
-DEAD: Final = "dead"
-
-Path: TypeAlias = tuple[Any, ...]
-
-_OUTSIDE: Final[Path] = (1 << 30,)  # Sorts behind every path of the test's own threads.
-
-
-def nanoseconds(seconds: float) -> int:
-    """Whole nanoseconds; a wait of any length above zero has at least one.
-
-    Without that a deadline kept as a float could lie a hair ahead of the clock, and a
-    loop that waits for the rest would poll for ever at one instant.
-    """
-    return max(1, round(seconds * NANO)) if seconds > 0 else 0
+__all__ = ["Kernel"]
 
 
 class _Receiver(Protocol):
     def give(self, item: Any) -> None: ...
-
-
-class Task:
-    """One thread that the clock knows.
-
-    Attributes:
-        path: Who started it, as numbers from the test thread down; free of races.
-        doing: What it waits in, for the report.
-        until: When its wait times out, in nanoseconds.
-        waiters: The wait set that it stands in; its waker takes it out.
-        result: What its waker has for it; ``None`` when the wait timed out.
-        error: What its wait must raise instead.
-        joiners: The tasks that wait for its end.
-    """
-
-    __slots__ = (
-        "alarm",
-        "baton",
-        "children",
-        "doing",
-        "error",
-        "ident",
-        "joiners",
-        "name",
-        "path",
-        "result",
-        "state",
-        "thread",
-        "timers",
-        "until",
-        "waiters",
-    )
-
-    def __init__(self, name: str, path: Path) -> None:
-        self.name = name
-        self.path = path
-        self.state = RUNNING
-        self.doing = ""
-        self.until: int | None = None
-        self.ident: int | None = None
-        self.thread: threading.Thread | None = None
-        self.children = 0
-        self.timers = 0
-        self.alarm: _Alarm | None = None
-        self.waiters: deque[Task] | None = None
-        self.joiners: deque[Task] = deque()
-        self.result: Any = None
-        self.error: BaseException | None = None
-        # Locked while the thread runs and while it waits; waking unlocks it once.
-        self.baton = raw_lock()
-        self.baton.acquire()
-
-
-class _Alarm:
-    """The timer of a task's wait."""
-
-    __slots__ = ("cancelled", "task")
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.cancelled = False
 
 
 class Kernel:
@@ -162,8 +91,9 @@ class Kernel:
         self.now = 0
         self.running = 0
         self.progress = 0
+        self.timers = Timers()
         self.holds: dict[object, str] = {}
-        self.tasks: dict[Task, None] = {}
+        self.tasks: dict[Task, None] = {}  # A set that keeps its order.
         self.main: Task | None = None
         self.open = False
         self.closed = False
@@ -175,8 +105,6 @@ class Kernel:
         # whoever has the lock, at the latest before it counts anybody as parked.
         self._late: deque[tuple[_Receiver, Any]] = deque()
         self._by_ident: dict[int, Task] = {}
-        self._heap: list[tuple[int, int, Path, int, _Alarm | TimerHandle]] = []
-        self._dead_timers = 0
         self._foreign = 0
         self._goal: int | None = None  # How far an advance() in progress may go.
         self._events_here = 0
@@ -246,7 +174,7 @@ class Kernel:
         parent = None if foreign else self.find()
         if parent is None:
             self._foreign += 1
-            path: Path = (*_OUTSIDE, self._foreign)
+            path: Path = (*OUTSIDE, self._foreign)
         else:
             parent.children += 1
             path = (*parent.path, parent.children)
@@ -304,13 +232,13 @@ class Kernel:
         try:
             if self.closed:
                 raise ClockClosed
-            task.doing, task.result, task.waiters = doing, None, waiters
+            task.doing, task.waiters = doing, waiters
             if waiters is not None:
                 waiters.append(task)
             if timeout is not None:
                 task.until = self.now + timeout
-                task.alarm = _Alarm(task)
-                self.push(task.until, task.alarm, task)
+                task.alarm = Alarm(task)
+                self.arm(task.until, task.alarm, task)
             task.state = PARKED
             self.running -= 1
             self.settle_count()
@@ -320,10 +248,11 @@ class Kernel:
             self._wait_watched(task)
         else:
             task.baton.acquire()
-        error, task.error = task.error, None
+        result, error = task.result, task.error
+        task.result = task.error = None
         if error is not None:
             raise error
-        return task.result
+        return result
 
     def wake(
         self, task: Task, *, result: Any = None, error: BaseException | None = None
@@ -332,7 +261,7 @@ class Kernel:
         if task.alarm is not None:
             task.alarm.cancelled = True
             task.alarm = None
-            self.forget_timer()
+            self.timers.forget()
         if task.waiters is not None:
             task.waiters.remove(task)
             task.waiters = None
@@ -371,30 +300,9 @@ class Kernel:
 
     # -- time
 
-    def push(self, when: int, what: _Alarm | TimerHandle, owner: Task | None) -> None:
+    def arm(self, when: int, what: Alarm | TimerHandle, owner: Task | None) -> None:
         """Arm a timer; in a section."""
-        if owner is None:
-            self._foreign += 1
-            path, number = _OUTSIDE, self._foreign
-        else:
-            owner.timers += 1
-            path, number = owner.path, owner.timers
-        heapq.heappush(self._heap, (when, self.now, path, number, what))
-
-    def forget_timer(self) -> None:
-        """A timer in the heap was cancelled; in a section."""
-        self._dead_timers += 1
-        if self._dead_timers > 100 and self._dead_timers * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if not entry[4].cancelled]
-            heapq.heapify(self._heap)
-            self._dead_timers = 0
-
-    def next_due(self) -> int | None:
-        """The next deadline; in a section."""
-        while self._heap and self._heap[0][4].cancelled:
-            heapq.heappop(self._heap)
-            self._dead_timers -= 1
-        return self._heap[0][0] if self._heap else None
+        self.timers.push(when, self.now, what, owner)
 
     def drive(self, doing: str, goal: int) -> None:
         """Let time go on to ``goal``, and wait until nothing can run there."""
@@ -415,7 +323,7 @@ class Kernel:
 
     def _act(self) -> bool:
         """Nothing can run: fire one timer, else answer the test thread."""
-        due = self.next_due()
+        due = self.timers.first_due()
         if self._goal is not None:
             limit = self._goal
         else:
@@ -426,7 +334,7 @@ class Kernel:
         if main is None or main.state != PARKED:
             return False
         if self._goal is None:
-            self.wake(main, error=Deadlock(self._why_deadlocked(main, due)))
+            self.wake(main, error=Deadlock(describe_deadlock(self.sight(), main, due)))
         else:
             self._move_to(self._goal)
             self._goal = None
@@ -444,8 +352,8 @@ class Kernel:
             )
             self.wake(self.main, error=Livelock(message))
             return True
-        what = heapq.heappop(self._heap)[4]
-        if isinstance(what, _Alarm):
+        what = self.timers.pop()
+        if isinstance(what, Alarm):
             what.task.alarm = None
             self.wake(what.task)
         else:
@@ -477,22 +385,9 @@ class Kernel:
 
     def sight(self) -> Sight:
         """What a report tells; in a section."""
-        timers = heapq.nsmallest(10, (e for e in self._heap if not e[4].cancelled))
         return Sight(
             self.now,
             tuple(sorted(self.tasks, key=lambda task: task.path)),
             tuple(self.holds.values()),
-            tuple((when, what) for when, *_, what in timers),
-        )
-
-    def _why_deadlocked(self, main: Task, due: int | None) -> str:
-        if due is None:
-            why = "nothing is left that could wake it"
-        else:
-            why = (
-                f"time stands still at {self.now / NANO:g} s, the next timer is due at "
-                f"{due / NANO:g} s: use advance(), run_until() or auto_advance=True"
-            )
-        return (
-            f"the test thread waits in {main.doing} and {why}\n{describe(self.sight())}"
+            self.timers.pending(10),
         )

@@ -7,7 +7,7 @@ length is a poll and parks nobody, else polling would need time to move.
 :Runs on: any thread may wake; only enrolled threads may wait.
 :Owns: its own wait set.
 :Guards: wait sets and queued items are guarded by the kernel's lock.
-:Blocks: ``get``, ``wait``, ``wait_for`` and ``join``, in virtual time.
+:Blocks: ``get``, ``wait`` and ``wait_for``, in virtual time.
 :Order: waiters are woken in the order in which they came.
 """
 
@@ -17,17 +17,16 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from actors.clock import Empty, _ambient, raw_lock
-from actors.testing.errors import ClockClosed
-from actors.testing.kernel import DEAD, nanoseconds
+from actors.clock import Empty, raw_lock
+from actors.testing.task import nanoseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from actors.clock import Clock
-    from actors.testing.kernel import Kernel, Task
+    from actors.testing.kernel import Kernel
+    from actors.testing.task import Task
 
-__all__ = ["EnrolledThread", "VirtualCondition", "VirtualEvent", "VirtualQueue"]
+__all__ = ["VirtualCondition", "VirtualEvent", "VirtualHold", "VirtualQueue"]
 
 
 class VirtualQueue:
@@ -207,72 +206,24 @@ class VirtualEvent:
             return self._flag or self._condition.wait(timeout)
 
 
-class EnrolledThread(threading.Thread):
-    """A thread that the clock knows from before its start to its last line."""
+class VirtualHold:
+    """A promise of work to come; time stands still until its release."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        kernel: Kernel,
-        target: Callable[..., object],
-        *,
-        name: str | None,
-        daemon: bool,
-        args: Sequence[Any],
-    ) -> None:
-        super().__init__(target=target, name=name, daemon=daemon, args=args)
-        self._clock = clock
+    __slots__ = ("_kernel",)
+
+    def __init__(self, kernel: Kernel, reason: str) -> None:
         self._kernel = kernel
-        self._task: Task | None = None
+        with kernel:
+            kernel.holds[self] = reason
 
-    def start(self) -> None:
-        """Start it; it counts as running from here, before it exists."""
+    def release(self) -> None:
+        """Let time move again; a second call does nothing."""
         with self._kernel:
-            self.enrol()
-        self.begin()
+            if self._kernel.holds.pop(self, None) is not None:
+                self._kernel.settle_count()
 
-    def enrol(self) -> None:
-        """Count the thread as running; in a section of the kernel."""
-        if self._task is None:
-            self._task = self._kernel.enrol(self.name)
-            self._task.thread = self
+    def __enter__(self) -> VirtualHold:
+        return self
 
-    def begin(self) -> None:
-        """Start an enrolled thread."""
-        task = self._task
-        try:
-            super().start()
-        except BaseException:
-            if task is not None and task.ident is None and self.ident is None:
-                self._kernel.retire(task)
-                self._task = None
-            raise
-
-    def run(self) -> None:
-        """Run the target under the clock."""
-        task = self._task
-        assert task is not None  # start() comes first
-        self._kernel.adopt(task)
-        _ambient.set(self._clock)
-        try:
-            super().run()
-        except ClockClosed:
-            pass
-        finally:
-            self._kernel.retire(task)
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, in virtual time if the caller is enrolled."""
-        me, task, kernel = self._kernel.find(), self._task, self._kernel
-        if me is not None and task is not None and me is not task:
-            limit = None if timeout is None else nanoseconds(timeout)
-            kernel.acquire()
-            if task.state == DEAD:
-                kernel.release()
-            elif limit == 0:
-                kernel.release()
-                return
-            elif not kernel.park(me, f"join({task.name})", task.joiners, limit):
-                return
-            timeout = None  # what is left of it are its last few bytecodes
-        super().join(timeout)
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()

@@ -17,16 +17,16 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from actors.clock import raw_lock, thread_ident
+from actors.testing.task import NANO, PARKED, RUNNING, Task
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from actors.testing.kernel import Kernel, Task
+    from actors.testing.kernel import Kernel
 
-__all__ = ["Monitor", "Sight", "describe"]
+__all__ = ["Monitor", "Sight", "describe", "describe_deadlock"]
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))
-_NANO: Final = 1_000_000_000
 _STACK_DEPTH: Final = 6
 
 
@@ -42,26 +42,38 @@ class Sight(NamedTuple):
 def describe(sight: Sight) -> str:
     """Put a sight into words, a line for each thread."""
     frames = sys._current_frames()  # noqa: SLF001  # there is no other way to ask
-    running = sum(task.state == "running" for task in sight.tasks)
-    lines = [f"virtual time {sight.now / _NANO:g} s, {running} running"]
+    running = sum(task.state == RUNNING for task in sight.tasks)
+    lines = [f"virtual time {sight.now / NANO:g} s, {running} running"]
     if sight.holds:
         lines[0] += ", held by: " + ", ".join(sight.holds)
     for task in sight.tasks:
         frame = None if task.ident is None else frames.get(task.ident)
         lines.append(_line(task, frame))
-        if task.state == "running" and frame and task.ident != thread_ident():
+        if task.state == RUNNING and frame and task.ident != thread_ident():
             lines += _stack(frame)
-    due = ", ".join(f"{when / _NANO:g} s {_name(what)}" for when, what in sight.timers)
+    due = ", ".join(f"{when / NANO:g} s {_name(what)}" for when, what in sight.timers)
     lines.append(f"timers: {due or 'none'}")
     return "\n".join(lines)
 
 
+def describe_deadlock(sight: Sight, main: Task, due: int | None) -> str:
+    """Say why the test thread would wait for ever, then who else waits."""
+    if due is None:
+        why = "nothing is left that could wake it"
+    else:
+        why = (
+            f"time stands still at {sight.now / NANO:g} s, the next timer is due at "
+            f"{due / NANO:g} s: use advance(), run_until() or auto_advance=True"
+        )
+    return f"the test thread waits in {main.doing} and {why}\n{describe(sight)}"
+
+
 def _line(task: Task, frame: FrameType | None) -> str:
     text = f"  {task.name}: {task.state}"
-    if task.state == "parked":
+    if task.state == PARKED:
         text += f" in {task.doing}{_site(frame)}"
     if task.until is not None:
-        text += f" until {task.until / _NANO:g} s"
+        text += f" until {task.until / NANO:g} s"
     return text
 
 
@@ -157,5 +169,5 @@ class Monitor:
                 and len(kernel.tasks) > 1
                 and not kernel.holds
                 and kernel.main is not None
-                and kernel.main.state == "running"
+                and kernel.main.state == RUNNING
             )

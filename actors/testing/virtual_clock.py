@@ -25,20 +25,23 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from actors.clock import ClockFuture, SystemClock, TimerHandle, _ambient, ambient
+from actors.clock import ClockFuture, SystemClock, TimerHandle, ambient
 from actors.testing.errors import ClockClosed, ClockError, Deadlock, Leaked
-from actors.testing.kernel import NANO, Kernel, nanoseconds
+from actors.testing.kernel import Kernel
 from actors.testing.primitives import (
-    EnrolledThread,
     VirtualCondition,
     VirtualEvent,
+    VirtualHold,
     VirtualQueue,
 )
 from actors.testing.sight import Monitor, Sight, describe
+from actors.testing.task import NANO, nanoseconds
+from actors.testing.threads import EnrolledThread, enrolled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from actors.stop_token import StopToken
@@ -47,6 +50,8 @@ __all__ = ["VirtualClock"]
 
 _EPOCH: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _UNWIND_LIMIT: Final = 2.0  # Real seconds that a closing clock gives its threads.
+
+_KEPT_THREADS: Final = 256  # Ended ones beyond that are forgotten.
 
 
 class Freezer(Protocol):
@@ -126,7 +131,7 @@ class VirtualClock:
     def next_deadline(self) -> float | None:
         """Seconds until the next timer, ``None`` if there is none."""
         with self._kernel:
-            due = self._kernel.next_due()
+            due = self._kernel.timers.first_due()
             return None if due is None else (due - self._kernel.now) / NANO
 
     def report(self) -> str:
@@ -185,33 +190,21 @@ class VirtualClock:
             named = describe(Sight(sight.now, tuple(left), sight.holds, ()))
             leaked = Leaked(f"still enrolled when the clock closed\n{named}")
         end = SystemClock.monotonic() + _UNWIND_LIMIT
-        for thread in self._threads:
-            threading.Thread.join(thread, max(0.0, end - SystemClock.monotonic()))
+        for thread in tuple(self._threads):
+            if thread.ident is not None:
+                threading.Thread.join(thread, max(0.0, end - SystemClock.monotonic()))
         assert kernel.main is not None  # entered
         kernel.retire(kernel.main)
         self._scope.close()
         return leaked
 
-    @contextlib.contextmanager
-    def enrolled(self, name: str) -> Iterator[None]:
+    def enrolled(self, name: str) -> AbstractContextManager[None]:
         """Enrol the calling, foreign thread for a block, so that it may wait here.
 
         Args:
             name: What reports call it.
         """
-        kernel = self._kernel
-        if kernel.find() is not None:
-            message = "this thread is enrolled already"
-            raise ClockError(message)
-        with kernel:
-            task = kernel.enrol(name, foreign=True)
-            kernel.adopt(task)
-        token = _ambient.set(self)
-        try:
-            yield
-        finally:
-            _ambient.reset(token)
-            kernel.retire(task)
+        return enrolled(self, self._kernel, name)
 
     # -- waiting, and the makers of what is waited on
 
@@ -262,6 +255,8 @@ class VirtualClock:
         thread = EnrolledThread(
             self, self._kernel, target, name=name, daemon=daemon, args=args
         )
+        if len(self._threads) >= _KEPT_THREADS:
+            self._threads = [t for t in self._threads if t.is_alive() or not t.ident]
         self._threads.append(thread)
         return thread
 
@@ -276,10 +271,7 @@ class VirtualClock:
 
         Hand over the work's result first, then release.
         """
-        hold = VirtualHold(self._kernel)
-        with self._kernel:
-            self._kernel.holds[hold] = reason
-        return hold
+        return VirtualHold(self._kernel, reason)
 
     # -- timers
 
@@ -300,7 +292,7 @@ class VirtualClock:
                 first.enrol()
             when = kernel.now + nanoseconds(delay)
             handle = TimerHandle(when / NANO, fn, args, self)
-            kernel.push(when, handle, kernel.find())
+            kernel.arm(when, handle, kernel.find())
         if first is not None:
             first.begin()
         return handle
@@ -310,7 +302,7 @@ class VirtualClock:
         with self._kernel:
             if handle.disarm() is None:
                 return False
-            self._kernel.forget_timer()
+            self._kernel.timers.forget()
             return True
 
     def _run_calls(self) -> None:
@@ -360,7 +352,7 @@ class VirtualClock:
         """Settle, then move to the next deadline and settle; False if there is none."""
         self.settle()
         with self._kernel:
-            due = self._kernel.next_due()
+            due = self._kernel.timers.first_due()
         if due is None:
             return False
         self._drive("step()", due)
@@ -384,7 +376,7 @@ class VirtualClock:
         self.settle()
         while not predicate():
             with self._kernel:
-                due = self._kernel.next_due()
+                due = self._kernel.timers.first_due()
             if due is None:
                 message = f"no timer is left and it does not hold\n{self.report()}"
                 raise Deadlock(message)
@@ -409,24 +401,3 @@ class VirtualClock:
                 self._freezer.move_to(self.now())
             except Exception as error:  # noqa: BLE001  # foreign; raised from advance()
                 self._errors.append(error)
-
-
-class VirtualHold:
-    """See :meth:`VirtualClock.hold`; a second release does nothing."""
-
-    __slots__ = ("_kernel",)
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-
-    def release(self) -> None:
-        """Let time move again."""
-        with self._kernel:
-            if self._kernel.holds.pop(self, None) is not None:
-                self._kernel.settle_count()
-
-    def __enter__(self) -> VirtualHold:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
