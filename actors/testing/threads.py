@@ -1,0 +1,114 @@
+"""Threads that a virtual clock knows.
+
+:Runs on: ``start`` and ``join`` on any thread; ``run`` on the new one.
+:Owns: the tie between a thread and its task.
+:Guards: tasks are guarded by the kernel's lock.
+:Blocks: ``join``, in virtual time, until the thread has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+from actors.clock import _ambient
+from actors.testing.errors import ClockClosed, ClockError
+from actors.testing.task import DEAD, nanoseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from actors.clock import Clock
+    from actors.testing.kernel import Kernel
+    from actors.testing.task import Task
+
+__all__ = ["EnrolledThread", "enrolled"]
+
+
+@contextlib.contextmanager
+def enrolled(clock: Clock, kernel: Kernel, name: str) -> Iterator[None]:
+    """Make the calling thread known to a clock for a block."""
+    if kernel.find() is not None:
+        message = "this thread is enrolled already"
+        raise ClockError(message)
+    with kernel:
+        task = kernel.enrol(name, foreign=True)
+        kernel.adopt(task)
+    token = _ambient.set(clock)
+    try:
+        yield
+    finally:
+        _ambient.reset(token)
+        kernel.retire(task)
+
+
+class EnrolledThread(threading.Thread):
+    """A thread that the clock knows from before its start to its last line."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        kernel: Kernel,
+        target: Callable[..., object],
+        *,
+        name: str | None,
+        daemon: bool,
+        args: Sequence[Any],
+    ) -> None:
+        super().__init__(target=target, name=name, daemon=daemon, args=args)
+        self._clock = clock
+        self._kernel = kernel
+        self._task: Task | None = None
+
+    def start(self) -> None:
+        """Start it; it counts as running from here, before it exists."""
+        with self._kernel:
+            self.enrol()
+        self.begin()
+
+    def enrol(self) -> None:
+        """Count the thread as running; in a section of the kernel."""
+        if self._task is None:
+            self._task = self._kernel.enrol(self.name)
+            self._task.thread = self
+
+    def begin(self) -> None:
+        """Start an enrolled thread."""
+        task = self._task
+        try:
+            super().start()
+        except BaseException:
+            if task is not None and task.ident is None and self.ident is None:
+                self._kernel.retire(task)
+                self._task = None
+            raise
+
+    def run(self) -> None:
+        """Run the target under the clock."""
+        task = self._task
+        assert task is not None  # start() comes first
+        self._kernel.adopt(task)
+        _ambient.set(self._clock)
+        try:
+            super().run()
+        except ClockClosed:
+            pass
+        finally:
+            self._kernel.retire(task)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, in virtual time if the caller is enrolled."""
+        me, task, kernel = self._kernel.find(), self._task, self._kernel
+        if me is not None and task is not None and me is not task:
+            limit = None if timeout is None else nanoseconds(timeout)
+            kernel.acquire()
+            if task.state == DEAD:
+                kernel.release()
+            elif limit == 0:
+                kernel.release()
+                return
+            elif not kernel.park(me, f"join({task.name})", task.joiners, limit):
+                return
+            timeout = None  # what is left of it are its last few bytecodes
+        super().join(timeout)
