@@ -69,9 +69,9 @@ class CallbackThread:
             if self._running:
                 return
             self._running = True
-        thread = self._clock.thread(self._work, name="headrace-callbacks", daemon=True)
+        clock, name = self._clock, "headrace-callbacks"
         try:
-            thread.start()
+            clock.thread(self._work, name=name, daemon=True).start()
         except BaseException:
             self._running = False
             raise
