@@ -33,6 +33,8 @@ ONLY_FOR = {"actors.testing": "supervision/pytest_plugin.py"}
 _CLOCK = frozenset({"actors/clock.py", "actors/testing/"})
 _PYKKA = frozenset(f"actors/{name}.py" for name in ("base", "cell", "future", "ref"))
 _POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py"})
+# A worker's process has neither our clock nor our threads: it watches its life-line.
+_LIFE_LINE = _CLOCK | {"actors/_cpu_child.py"}
 _NOWHERE: frozenset[str] = frozenset()
 
 # The dangerous thing, a dotted name or the start of one -> the modules, or the folders,
@@ -42,7 +44,7 @@ HOMES: dict[str, frozenset[str]] = {
     "time": _CLOCK,
     "random": _CLOCK,
     "threading": _CLOCK,
-    "_thread": _CLOCK,
+    "_thread": _LIFE_LINE,
     "queue": _CLOCK,
     "sched": _CLOCK,
     "asyncio": _NOWHERE,
@@ -219,7 +221,8 @@ def actors_never_import_supervision(sources: Sources) -> list[str]:
 
 def supervision_uses_public_names(sources: Sources) -> list[str]:
     """L2: what our supervisor can do, a subclasser can do."""
-    allowed = {f"actors.{n}" for n in _all_of(sources["actors/__init__.py"]) or []}
+    exported = _all_of(sources["actors/__init__.py"]) or []
+    allowed = {f"actors.{name}" for name in [*exported, "__version__"]}
     for module in {*PUBLIC_SUBMODULES, *ONLY_FOR}:
         stem = module.replace(".", "/")
         source = sources.get(f"{stem}.py") or sources.get(f"{stem}/__init__.py", "")
