@@ -267,5 +267,9 @@ class Bounded(Generic[T]):
         message = f"{self._noun} is full{within} (capacity {self._capacity})"
         return MailboxFull(message)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._closed_error()
+
     def _closed_error(self) -> MailboxClosed:
         return MailboxClosed(f"{self._noun} is closed and takes nothing more")

@@ -159,8 +159,7 @@ class Channel(Bounded["_Lane"]):
             if items.present is not None:
                 items.present[id(item)] += 1
             return True, self._next_reader() if self._readers else None
-        if self._closed:
-            raise self._closed_error()
+        self._check_open()
         return False, None
 
     def offer_first(self, item: Any) -> WakeQueue | None:
@@ -175,8 +174,7 @@ class Channel(Bounded["_Lane"]):
         Raises:
             MailboxClosed: If the channel is closed.
         """
-        if self._closed:
-            raise self._closed_error()
+        self._check_open()
         self._first.add(item)
         return self._next_reader()
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel", "Lane", "LeaseRevoked", "Mailbox", "Source", "Ticket"]
 
-
 _CONTROL, _DATA, _SOURCE = Lane  # a global is cheaper to read than a member
 _NEVER: Final = float("-inf")
 _NOTHING: Final[Any] = object()
@@ -61,9 +60,7 @@ class Mailbox(Bounded["deque[Any]"]):
         ('stop', 'data')
     """
 
-    __slots__ = (
-        "_control", "_holder", "_leases", "_suspended", "_timers",
-    )  # fmt: skip
+    __slots__ = ("_control", "_holder", "_leases", "_suspended", "_timers")
     _noun = "mailbox"
 
     def __init__(
@@ -131,22 +128,17 @@ class Mailbox(Bounded["deque[Any]"]):
             MailboxClosed: If the mailbox is closed.
         """
         with self.lock:
-            if self._closed:
-                raise self._closed_error()
+            self._check_open()
             self._control.append(x)
             reader = self._next_reader()
         if reader is not None:
             reader.put(None)
 
     def put_control_at(self, deadline: float, x: Any) -> TimerHandle:
-        """Put a control message once the clock shows ``deadline``.
+        """Put a control message once ``clock.monotonic()`` has reached ``deadline``.
 
         No thread waits for it but the reader, in the wait it makes anyway; a reader
         that is busy finds it when it reads next.
-
-        Args:
-            deadline: A moment of the clock's ``monotonic``.
-            x: The message.
 
         Returns:
             A handle; its ``cancel`` takes the message back if it was not due yet.
@@ -155,8 +147,7 @@ class Mailbox(Bounded["deque[Any]"]):
             MailboxClosed: If the mailbox is closed.
         """
         with self.lock:
-            if self._closed:
-                raise self._closed_error()
+            self._check_open()
             timer = self._timers.add(deadline, x)
             # Only a new earliest one shortens the reader's wait.
             reader = self._next_reader() if self._timers[0][2] is timer else None
@@ -200,13 +191,6 @@ class Mailbox(Bounded["deque[Any]"]):
         returned, even if the lease is revoked in that very moment: whether its result
         counts is for the source's own leases to say.
 
-        Args:
-            lease: From :meth:`new_lease`.
-            source: Asked when the lanes are empty.
-
-        Returns:
-            The lane and the item.
-
         Raises:
             LeaseRevoked: If the lease is no longer current; nothing was taken.
             MailboxClosed: If the mailbox is closed.
@@ -223,11 +207,9 @@ class Mailbox(Bounded["deque[Any]"]):
         ticket = None
         with self.lock:
             current, wake = self._holder
-            if (
-                self._items
-                and lease == current
-                and not (self._control or self._timers or self._suspended)
-            ):
+            if lease != current:
+                raise _revoked(lease)
+            if self._items and not (self._control or self._timers or self._suspended):
                 item = self._items.popleft()
                 self._free += 1
                 if not self._tickets:
@@ -243,7 +225,7 @@ class Mailbox(Bounded["deque[Any]"]):
         """Give the right to read to a new reader; the older one is shut out and woken.
 
         Returns:
-            The lease to ``receive`` with.
+            What the new reader calls ``receive`` with.
         """
         wake = self._clock.queue()
         with self.lock:
@@ -311,13 +293,8 @@ class Mailbox(Bounded["deque[Any]"]):
 
     def _idle(self) -> bool:
         """Whether only the source can have something; no lock, a moment old."""
-        return not (
-            self._control
-            or self._items
-            or self._timers
-            or self._suspended
-            or self._closed
-        )
+        own = self._control or self._items or self._timers
+        return not (own or self._suspended or self._closed)
 
     def _pop(self, now: float) -> _Found | None:
         """Take what is next in the own lanes; the lock is held."""
@@ -329,8 +306,7 @@ class Mailbox(Bounded["deque[Any]"]):
             item = self._items.popleft()
             self._free += 1
             return _DATA, item, self._admit() if self._tickets else None
-        if self._closed:
-            raise self._closed_error()
+        self._check_open()
         return None
 
     def _wait(
@@ -342,11 +318,9 @@ class Mailbox(Bounded["deque[Any]"]):
     ) -> tuple[Lane, Any]:
         """Wait for the own lanes and the source at once.
 
-        Why no wake-up is lost: the reader registers in the mailbox, then with the
-        source, each in one step with seeing it empty.  Whoever fills either after that
-        finds the registration and puts to ``wake``.  What was put to ``wake`` before
-        belongs to registrations of earlier waits and may be dropped: both are looked
-        at again.
+        No wake-up is lost: the reader registers here, then with the source, each in
+        one step with seeing it empty, so whoever fills either afterwards puts to
+        ``wake``.  What was put there before may be dropped: both are looked at again.
         """
         reached = _NEVER
         try:
@@ -356,8 +330,8 @@ class Mailbox(Bounded["deque[Any]"]):
                 found, until = self._look(lease, wake, reached)
                 if found is not None:
                     break
-                if source is not None and not self._suspended:
-                    item = source.take(wake)
+                if source is not None:
+                    item = self._ask(source, wake)
                     if item is not None:
                         found = _SOURCE, item, None
                         break
@@ -367,7 +341,9 @@ class Mailbox(Bounded["deque[Any]"]):
                     until = deadline if until is None else min(until, deadline)
                 reached = self._doze(wake, until)
         except BaseException:
-            self._end_wait(wake, source)
+            self._pass_on(wake)
+            if source is not None:
+                source.withdraw(wake)
             raise
         lane, item, ticket = found
         if lane is _SOURCE:
@@ -377,6 +353,12 @@ class Mailbox(Bounded["deque[Any]"]):
         if ticket is not None:
             ticket.wake.put(None)
         return lane, item
+
+    def _ask(self, source: Source, wake: WakeQueue) -> Any | None:
+        if not self._suspended:
+            return source.take(wake)
+        source.withdraw(wake)  # what it woke us for is for somebody else
+        return None
 
     def _look(
         self, lease: int | None, wake: WakeQueue, reached: float
@@ -393,21 +375,15 @@ class Mailbox(Bounded["deque[Any]"]):
             return found, self._timers.next_deadline
 
     def _doze(self, wake: WakeQueue, until: float | None) -> float:
-        """Wait for a wake-up; returns the moment that was waited for if none came.
-
-        The moment itself, for the clock may show a rounding error less.
-        """
-        left = None if until is None else max(0.0, until - self._clock.monotonic())
+        """Wait for a wake-up; returns ``until`` if none came before."""
+        if until is None:
+            wake.get()
+            return _NEVER
         try:
-            wake.get(timeout=left)
+            wake.get(timeout=max(0.0, until - self._clock.monotonic()))
         except Empty:
-            return _NEVER if until is None else until
+            return until  # not what the clock shows: that may be a rounding error less
         return _NEVER
-
-    def _end_wait(self, wake: WakeQueue, source: Source | None) -> None:
-        self._pass_on(wake)
-        if source is not None:
-            source.withdraw(wake)
 
     def _hand_over(self, lease: int, wake: WakeQueue) -> WakeQueue:
         """Make another lease the current one; returns the older reader, to wake."""
