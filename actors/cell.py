@@ -1,0 +1,389 @@
+"""The place of an actor: what survives a restart.
+
+A *cell* has the ref, the urn, the mailbox and the counters.  What dies is the
+*incarnation* in it: one actor object, one thread, one lease on the mailbox.  A restart
+is a new incarnation in the same cell; a thread that will not stop loses its lease and
+is left behind, harmless.
+
+:Runs on: the thread of whoever supervises the cell; ``notify``, ``stopping_for`` and
+    ``incarnation_ended`` on the incarnation's; readers on any.
+:Owns: the ref, the mailbox, the list of undelivered messages, the list of zombies.
+:Guards: ``_lock`` guards ``final``, ``_watchers``, ``_zombies``, ``_stop_replies``,
+    ``undelivered`` and its count.
+:Blocks: nothing, but that a plain actor's ``BaseException`` stops all actors.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import uuid
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+
+import pykka
+
+from actors.clock import ambient_clock, raw_lock
+from actors.errors import ConfigurationError
+from actors.exits import Down, Exit, Undelivered, Zombie
+from actors.future import complete
+from actors.incarnation import Incarnation, StopNow
+from actors.mailbox import Mailbox
+from actors.ref import ActorDeadError, ActorRef, ActorRestarted, StopMarker
+from actors.stop_token import StopToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from actors.clock import Clock
+    from actors.exits import Notice
+
+__all__ = ["UNSET", "Cell", "Incarnation", "Unset"]
+
+logger = logging.getLogger("headrace.cell")
+
+UNDELIVERED_KEPT: Final = 1000
+"""How many undelivered messages a cell keeps; older ones are only counted."""
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`: an option that was not given."""
+
+    UNSET = enum.auto()
+
+
+UNSET: Final = Unset.UNSET
+Capacity: TypeAlias = int | None | Unset
+Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None"
+
+_names = count()
+
+
+@final
+class Cell:
+    """The place of one actor.
+
+    Whoever supervises makes it, calls ``start`` for each incarnation, hears of its life
+    through ``report`` and calls ``finalize`` when there will be no other.
+
+    Args:
+        actor_class: A subclass of :class:`actors.Actor`, or what :func:`actors.adopt`
+            makes of another ``pykka.ThreadingActor``.
+        args: Positional arguments of each incarnation, shared between them.
+        kwargs: Keyword arguments, or a callable that makes new ones for each; it runs
+            on the incarnation's thread.
+        name: Name in logs and of the thread; made from the class by default.
+        capacity: Of the mailbox; the class's by default, and if that has none, 10
+            under a supervisor.
+        mailbox: ``"keep"`` keeps queued messages for the next incarnation, ``"fresh"``
+            makes them undelivered at a restart.
+        clock: The ambient clock by default.
+        token: Parent of each incarnation's own stop token.
+        report: Told :class:`Started`, :class:`Failing` and :class:`Down` on the
+            actor's thread.  It must not block.  If a ``Down`` finds nobody (it raises or
+            returns False) the cell ends itself.
+        parent: The supervisor's cell; only used to see who is above whom.
+        on_crash: ``"on_stop"`` runs ``on_stop`` after ``on_failure``.
+        thread_name: Name of the thread, if not ``name``.
+        supervised: False is a plain start as Pykka has it.
+        on_undelivered: Told each undelivered message, on any thread.
+
+    Attributes:
+        ref: The one ref, valid for the cell's whole life.
+        urn: Pykka's name for it.
+        mailbox: Its mailbox.
+        number: The present incarnation's; 0 before the first start.
+        incarnation: The present or last incarnation.
+        last_exit: How the one before ended.
+        final: How the cell ended, or ``None`` while it may run again.
+        stopped: An event, set when the cell has ended.
+        dead: The same as a plain flag.
+        undelivered: The last of the undelivered messages.
+        undelivered_count: How many there were in all.
+    """
+
+    def __init__(
+        self,
+        actor_class: type[Any],
+        args: Sequence[Any] = (),
+        kwargs: Kwargs = None,
+        *,
+        name: str | None = None,
+        capacity: Capacity = UNSET,
+        mailbox: Literal["keep", "fresh"] = "keep",
+        clock: Clock | None = None,
+        token: StopToken | None = None,
+        report: Callable[[Notice], object] | None = None,
+        parent: Cell | None = None,
+        on_crash: Literal["on_failure", "on_stop"] = "on_failure",
+        thread_name: str | None = None,
+        supervised: bool = True,
+        on_undelivered: Callable[[Undelivered], object] | None = None,
+    ) -> None:
+        if not hasattr(actor_class, "_headrace_native"):
+            message = (
+                f"actor_class must be an actors.Actor, got {actor_class!r}; "
+                f"use actors.adopt() for a plain pykka.ThreadingActor"
+            )
+            raise ConfigurationError(message)
+        self.actor_class = actor_class
+        self.args = args
+        self.kwargs = kwargs
+        self.name = name or f"{actor_class.__name__}-{next(_names)}"
+        self.thread_name = thread_name or self.name
+        self.clock = ambient_clock() if clock is None else clock
+        self.token = (
+            StopToken(clock=self.clock, name=self.name) if token is None else token
+        )
+        self.report = report
+        self.parent = parent
+        self.on_crash = on_crash
+        self.supervised = supervised
+        self.on_undelivered = on_undelivered
+        self.urn = uuid.uuid4().urn
+        self.mailbox = Mailbox(self._bound(capacity), clock=self.clock)
+        self._fresh = mailbox == "fresh"
+        self.stopped = self.clock.event()
+        self.dead = False
+        self.number = 0
+        self.incarnation: Incarnation | None = None
+        self.last_exit: Exit | None = None
+        self.final: Exit | None = None
+        self.undelivered: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
+        self.undelivered_count = 0
+        self.stops_done = 0  # stops for this and earlier incarnations are carried out
+        self._stop_replies: list[Any] = []
+        self._leftovers: list[Any] = []
+        self._watchers: list[Callable[[Exit], object]] = []
+        self._zombies: tuple[Zombie, ...] = ()
+        self._lock = raw_lock()
+        self.ref: ActorRef[Any] = ActorRef(self)
+
+    def _bound(self, capacity: Capacity) -> int | None:
+        if capacity is UNSET and self.actor_class._headrace_native:
+            capacity = self.actor_class.capacity
+        if capacity is UNSET:
+            capacity = 10 if self.supervised else None
+        assert not isinstance(capacity, Unset)
+        return capacity
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.name}#{self.number}>"
+
+    # -- for whoever supervises
+
+    def start(self) -> Incarnation:
+        """Begin the next incarnation on a new thread.
+
+        Returns:
+            It; ``report`` hears :class:`Started` or :class:`Down` from its thread.
+
+        Raises:
+            RuntimeError: If no thread can be started; nothing is reported then.
+            ActorDeadError: If the cell has ended.
+        """
+        if self.dead:
+            message = f"{self.ref} has ended and cannot be started again"
+            raise ActorDeadError(message)
+        self.answer_stops()
+        if self.number == 0:
+            pykka.ActorRegistry.register(self.ref)
+        elif self._fresh:
+            self._drop_queued()
+        run = Incarnation(self)
+        suffix = "" if run.number == 1 else f"#{run.number}"
+        run.start(f"{self.thread_name}{suffix}", daemon=True)
+        return run
+
+    def stop_now(self, reason: str = "", *, deadline: float | None = None) -> None:
+        """Stop the present incarnation before it handles another message.
+
+        Its token is cancelled first, so that a busy handler can see it.
+
+        Args:
+            reason: Why, in words.
+            deadline: The moment by which all below it must have ended; a supervisor
+                gives it on to its children.
+        """
+        run = self.incarnation
+        if run is None:
+            return
+        run.stop_token.cancel(reason)
+        self.ref.tell_control(StopNow(run.number, reason, deadline))
+
+    def abandon(self, why: str) -> str | None:
+        """Leave the present incarnation's thread behind: it would not stop.
+
+        It can read no message, answer no ask and end no later incarnation any more.
+
+        Returns:
+            The stack it was in; ``None`` if it had ended first, and reported so.
+        """
+        run = self.incarnation
+        if run is None or not run.revoke():
+            return None
+        run.stop_token.cancel(why)
+        self.mailbox.revoke()
+        zombie = run.as_zombie(why)
+        stack = zombie.stack
+        with self._lock:
+            self._zombies += (zombie,)
+        run.give_up_hand()
+        self.last_exit = Exit("abandoned", traceback=stack)
+        logger.critical(
+            "%s did not stop: %s; its thread is left behind as %r, harmless but alive:\n%s",
+            self.name, why, zombie.thread, stack,
+        )  # fmt: skip
+        if run.ended:  # it had gone by the time it was listed
+            self.forget_zombie(run.number)
+        return stack
+
+    @property
+    def zombies(self) -> tuple[Zombie, ...]:
+        """The threads left behind that still run."""
+        return self._zombies
+
+    def finalize(self, exit: Exit) -> bool:  # noqa: A002  # the word used everywhere
+        """End the cell: it will never run again.
+
+        Queued messages become undelivered, asks get ``ActorDeadError``, stops are
+        answered True, ``on_final`` callbacks run.
+
+        Returns:
+            False if it had ended before.
+        """
+        with self._lock:
+            if self.final is not None:
+                return False
+            self.final = exit
+            watchers, self._watchers = self._watchers, []
+        self.close()
+        leftovers, self._leftovers = self._leftovers, []
+        for envelope in leftovers:
+            self._refuse(envelope)
+        self.answer_stops()
+        for fn in watchers:
+            self._tell_watcher(fn, exit)
+        return True
+
+    def close(self) -> None:
+        """Take the cell off: mailbox closed, unregistered, ``stopped`` set.
+
+        The first half of ``finalize``; messages left in the mailbox are answered in the
+        second.
+        """
+        if self.dead:
+            return
+        for envelope in self.mailbox.close():
+            if envelope.reply_to is None:
+                self.keep_undelivered(envelope.message, "stopped before handling it")
+            else:
+                self._leftovers.append(envelope)
+        pykka.ActorRegistry.unregister(self.ref)
+        self.dead = True
+        self.stopped.set()
+
+    def on_final(self, fn: Callable[[Exit], object]) -> None:
+        """Call ``fn(exit)`` once when the cell ends, or now if it has.
+
+        It runs on the thread that ends the cell; an exception is logged.
+        """
+        with self._lock:
+            if self.final is None:
+                self._watchers.append(fn)
+                return
+        self._tell_watcher(fn, self.final)
+
+    def suspend(self) -> None:
+        """Leave data in the mailbox; only control is read until ``resume``."""
+        self.mailbox.suspend()
+
+    def resume(self) -> None:
+        """Read data again."""
+        self.mailbox.resume()
+
+    def answer_stops(self) -> None:
+        """Tell those who asked the last incarnation to stop that it did.
+
+        Call it when an incarnation that stopped will be followed by another; ``start``
+        and ``finalize`` do it too.
+        """
+        with self._lock:
+            replies, self._stop_replies = self._stop_replies, []
+        for reply in replies:
+            complete(reply, value=True)
+
+    # -- for the incarnation
+
+    def stopping_for(self, reply: Any) -> None:
+        """Keep the answer to a stop until the incarnation is down for all to see."""
+        with self._lock:
+            self._stop_replies.append(reply)
+
+    def notify(self, notice: Notice) -> bool:
+        """Tell ``report``; False if nobody is there to hear it."""
+        if self.report is None:
+            return False
+        try:
+            return self.report(notice) is not False
+        except Exception:  # the supervisor's own: this child must still end in order
+            logger.exception(
+                "the supervisor of %s could not hear %r", self.name, notice
+            )
+            return False
+
+    def incarnation_ended(self, run: Incarnation, exit: Exit) -> None:  # noqa: A002
+        """Report the end; end the cell too if no supervisor hears of it."""
+        self.last_exit = exit
+        if run.stop_seen:
+            self.stops_done = run.number
+        if self.notify(Down(self, run.number, exit)):
+            return
+        self.finalize(exit)
+        if not self.supervised and exit.kind == "fatal" and run.escaping is None:
+            pykka.ActorRegistry.stop_all()  # what Pykka does
+
+    def keep_undelivered(
+        self, message: Any, why: str, error: BaseException | None = None
+    ) -> None:
+        """Note a message that will not be handled; a plain start keeps none."""
+        if not self.supervised:
+            return
+        record = Undelivered(message, self.name, self.number, why, error)
+        with self._lock:
+            self.undelivered.append(record)
+            self.undelivered_count += 1
+        if self.on_undelivered is not None:
+            self._tell_watcher(self.on_undelivered, record)
+
+    def forget_zombie(self, number: int) -> None:
+        """A thread that had been left behind has ended."""
+        with self._lock:
+            self._zombies = tuple(z for z in self._zombies if z.number != number)
+
+    def _drop_queued(self) -> None:
+        for envelope in self.mailbox.take_data():
+            if envelope.message.__class__ is StopMarker:
+                self.mailbox.put(envelope, force=True)
+            elif envelope.reply_to is None:
+                self.keep_undelivered(
+                    envelope.message, "restarted with a fresh mailbox"
+                )
+            else:
+                error = ActorRestarted(f"{self.ref} was restarted")
+                complete(envelope.reply_to, error=error)
+
+    def _refuse(self, envelope: Any) -> None:
+        if envelope.message.__class__ is StopMarker:
+            complete(envelope.reply_to, value=True)
+            return
+        message = f"{self.ref} stopped before handling the message"
+        complete(envelope.reply_to, error=ActorDeadError(message))
+
+    @staticmethod
+    def _tell_watcher(fn: Callable[[Any], object], value: object) -> None:
+        try:
+            fn(value)
+        except Exception:  # a watcher's own: nobody else's business
+            logger.exception("%r failed on %r; nothing else is affected", fn, value)

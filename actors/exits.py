@@ -1,0 +1,188 @@
+"""How an incarnation ends, and the notices it sends to whoever started it.
+
+:Runs on: any thread.
+:Owns: nothing; everything here is a value.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from actors.cell import Cell
+
+__all__ = [
+    "Crash",
+    "Down",
+    "Exit",
+    "ExitKind",
+    "Failing",
+    "Ignore",
+    "Notice",
+    "Started",
+    "StopRequest",
+    "Undelivered",
+    "Zombie",
+]
+
+ExitKind: TypeAlias = Literal[
+    "normal",
+    "shutdown",
+    "ignored",
+    "failed",
+    "start_failed",
+    "abandoned",
+    "gave_up",
+    "fatal",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Why an incarnation ended.
+
+    Attributes:
+        kind: ``normal`` (it stopped itself or was asked through its ref), ``shutdown``
+            (its supervisor stopped it), ``ignored`` (it raised :class:`Ignore` while
+            starting), ``failed`` (a message), ``start_failed`` (``__init__`` or
+            ``on_start``), ``abandoned`` (it would not stop in time), ``gave_up`` (a
+            supervisor at its restart limit) or ``fatal`` (a ``BaseException``).
+        error: What was raised.  Its traceback is taken off, for that would keep the
+            dead actor alive; it stands in ``traceback`` as text.
+        traceback: The formatted traceback of ``error``; for ``abandoned`` the stack of
+            the thread that was left behind.
+        message: The message or item that was being handled.
+    """
+
+    kind: ExitKind
+    error: BaseException | None = None
+    traceback: str = ""
+    message: Any = None
+
+    @property
+    def abnormal(self) -> bool:
+        """True unless nobody need wonder: normal, shutdown and ignored."""
+        return self.kind not in {"normal", "shutdown", "ignored"}
+
+
+class Crash(Exception):
+    """Raised by a handler to answer an ask with ``error`` and then fail the actor.
+
+    A plain exception raised while answering an ask goes to the asker alone.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Ignore(Exception):
+    """Raised in ``__init__`` or ``on_start`` under a supervisor: nothing to do here.
+
+    The child is not started, and that is no failure.
+    """
+
+
+# -- notices: from the child's thread to the report callable given at birth
+
+
+class Started(NamedTuple):
+    """``on_start`` returned; the incarnation now handles messages."""
+
+    cell: Cell
+    number: int
+
+
+class Failing(NamedTuple):
+    """The incarnation failed and goes into ``on_failure``; ``Down`` follows."""
+
+    cell: Cell
+    number: int
+
+
+class Down(NamedTuple):
+    """The incarnation has ended; exactly one for each that was not abandoned."""
+
+    cell: Cell
+    number: int
+    exit: Exit
+
+
+Notice: TypeAlias = Started | Failing | Down
+
+
+class StopRequest(NamedTuple):
+    """What an actor's ``asked_to_stop`` is given.
+
+    Attributes:
+        exit: The exit to leave with: ``normal`` or ``shutdown``.
+        reason: Why, in words.
+        deadline: The moment on the clock by which all must have ended, if any.
+    """
+
+    exit: Exit
+    reason: str = ""
+    deadline: float | None = None
+
+
+class Undelivered(NamedTuple):
+    """A message that no incarnation will handle, or that one failed on.
+
+    Attributes:
+        message: The message as it was told.
+        child: The name of the cell.
+        number: The incarnation that held it, or was the last before it.
+        why: In words.
+        error: What handling it raised, without traceback.
+    """
+
+    message: Any
+    child: str
+    number: int
+    why: str
+    error: BaseException | None = None
+
+
+class Zombie(NamedTuple):
+    """A thread that was left behind because it would not stop.
+
+    Attributes:
+        child: The name of the cell.
+        number: The incarnation.
+        thread: The name the thread has now.
+        why: In words.
+        stack: Where it was when it was left.
+        since: The moment on the clock.
+    """
+
+    child: str
+    number: int
+    thread: str
+    why: str
+    stack: str
+    since: float
+
+
+def strip(error: BaseException | None) -> str:
+    """Take the traceback off an exception and all it hangs on; return it as text.
+
+    A traceback holds the frames, the frames hold the actor: an exit that is kept would
+    keep the dead actor and all it refers to.
+    """
+    if error is None:
+        return ""
+    text = "".join(traceback.format_exception(error))
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
+    return text

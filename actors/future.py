@@ -1,0 +1,181 @@
+"""The reply to an ask: a Pykka future whose waits are the clock's.
+
+:Runs on: ``get`` on any thread; ``settle`` and ``set`` on the thread that has the answer.
+:Owns: one value or exception, and the wake queues of the threads that wait for it.
+:Guards: ``_lock`` guards ``_result``, ``_get_hook`` and ``_wakes``.
+:Blocks: ``get``, until there is a result or the timeout.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pykka
+
+from actors.clock import Empty, Full, ambient_clock, raw_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import TypeAlias
+
+    from actors.clock import Clock, WakeQueue
+
+    ExcInfo: TypeAlias = tuple[
+        type[BaseException] | None, BaseException | None, TracebackType | None
+    ]
+
+__all__ = ["Reply", "complete"]
+
+logger = logging.getLogger("headrace.future")
+
+T = TypeVar("T")
+
+_UNSET: Any = object()
+
+
+class Reply(pykka.ThreadingFuture[T]):
+    """What an ask returns; it is completed exactly once.
+
+    It is a ``pykka.ThreadingFuture`` to whoever holds it.  A second ``set`` raises, as
+    Pykka's does; the actor's own thread uses ``settle``, which lets the first win.
+
+    Args:
+        clock: Whose time ``get`` waits in; the ambient clock by default.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        # Not super().__init__(): Pykka's condition is not the clock's, and costs more
+        # than everything else here together.
+        self._clock = ambient_clock() if clock is None else clock
+        self._lock = raw_lock()
+        self._wakes: list[WakeQueue] = []
+        self._value: Any = _UNSET
+        self._exc_info: ExcInfo | None = None
+        self._get_hook = None
+        self._hook_lock: Any = None
+        self._hook_value: Any = _UNSET
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        """Return the value, or raise the exception, when it is there.
+
+        Args:
+            timeout: Seconds on the clock; ``None`` waits as long as it takes.
+
+        Raises:
+            pykka.Timeout: If there is no result after ``timeout``.
+        """
+        if self._value is _UNSET:
+            self._wait(timeout)
+        if self._get_hook is not None:
+            return self._call_hook(self._get_hook, timeout)
+        if self._exc_info is None:
+            return self._value
+        exc_type, error, traceback = self._exc_info
+        if error is None:
+            assert exc_type is not None
+            error = exc_type()
+        if error.__traceback__ is not traceback:
+            raise error.with_traceback(traceback)
+        raise error
+
+    def _wait(self, timeout: float | None) -> None:
+        """Return once there is a result or a hook."""
+        with self._lock:
+            if self._has_end():
+                return
+            wake = self._clock.queue()
+            self._wakes.append(wake)
+        try:
+            wake.get(timeout=None if timeout is None else max(0.0, timeout))
+        except Empty:
+            with self._lock:
+                if self._has_end():
+                    return
+                self._wakes.remove(wake)
+            message = f"{timeout} seconds"
+            raise pykka.Timeout(message) from None
+
+    def _has_end(self) -> bool:
+        return self._value is not _UNSET or self._get_hook is not None
+
+    def _call_hook(self, hook: Callable[[float | None], T], timeout: float | None) -> T:
+        if self._hook_value is _UNSET:
+            with self._hook_lock:
+                if self._hook_value is _UNSET:
+                    self._hook_value = hook(timeout)
+        value: T = self._hook_value
+        return value
+
+    def settle(self, value: Any = None, exc_info: ExcInfo | None = None) -> bool:
+        """Complete the reply, unless it is complete already.
+
+        Returns:
+            True if this call completed it.
+        """
+        with self._lock:
+            if self._has_end():
+                return False
+            self._exc_info = exc_info
+            self._value = value
+            wakes = self._wakes
+            if not wakes:
+                return True
+            self._wakes = []
+        for wake in wakes:
+            wake.put(None)
+        return True
+
+    def fail(self, error: BaseException) -> bool:
+        """Complete the reply with an exception, unless it is complete already."""
+        return self.settle(None, (type(error), error, error.__traceback__))
+
+    def set(self, value: T | None = None) -> None:
+        """Complete the reply; raises ``queue.Full`` if it is complete already."""
+        if not self.settle(value):
+            raise Full
+
+    def set_exception(self, exc_info: ExcInfo | None = None) -> None:
+        """Complete the reply with ``exc_info``, or the exception being handled."""
+        assert exc_info is None or len(exc_info) == 3
+        if not self.settle(None, sys.exc_info() if exc_info is None else exc_info):
+            raise Full
+
+    def set_get_hook(self, func: Callable[[float | None], T]) -> None:
+        """Have ``get`` return what ``func(timeout)`` returns, called once."""
+        hook_lock = self._clock.lock()
+        with self._lock:
+            if self._value is not _UNSET:
+                raise Full
+            self._hook_lock = hook_lock
+            self._get_hook = func
+            wakes, self._wakes = self._wakes, []
+        for wake in wakes:
+            wake.put(None)
+
+
+def complete(reply: Any, value: Any = None, error: BaseException | None = None) -> None:
+    """Give an ask its end; a reply that has one already keeps it.
+
+    Args:
+        reply: A :class:`Reply`, any other ``pykka.Future``, or ``None`` for a tell.
+        value: The answer.
+        error: What to raise at the asker instead.
+    """
+    if reply is None:
+        return
+    if reply.__class__ is Reply:
+        if error is None:
+            reply.settle(value)
+        else:
+            reply.fail(error)
+        return
+    try:
+        if error is None:
+            reply.set(value)
+        else:
+            reply.set_exception((type(error), error, error.__traceback__))
+    except Exception:  # a foreign future's: complete already, most likely
+        logger.debug("%r did not take its result", reply, exc_info=True)

@@ -1,0 +1,462 @@
+"""One life in a cell: an actor object, a thread, a lease on the mailbox.
+
+The receive loop is here and not in the actor's class, so that it also serves classes
+that were written for Pykka alone and know none of our names.
+
+:Runs on: its own thread; ``start``, ``join``, ``revoke``, ``give_up_hand`` and
+    ``as_zombie`` on the supervisor's.
+:Owns: the actor, the thread, the message in hand.
+:Guards: ``_lock`` guards ``revoked`` against ``ended``; the message in hand belongs to
+    whoever pops it.
+:Blocks: ``join``, and the loop while there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, final
+
+from actors.clock import raw_lock, thread_ident
+from actors.errors import Cancelled, MailboxClosed
+from actors.exits import (
+    Crash,
+    Exit,
+    Failing,
+    Ignore,
+    Started,
+    StopRequest,
+    Zombie,
+    strip,
+)
+from actors.future import complete
+from actors.mailbox import Lane, LeaseRevoked
+from actors.ref import (
+    PROXY_MESSAGES,
+    ActorAbandoned,
+    ActorDeadError,
+    StopMarker,
+    answer_proxy,
+    current_incarnation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.cell import Cell
+    from actors.clock import TimerHandle
+    from actors.mailbox import Source
+
+__all__ = ["Incarnation"]
+
+logger = logging.getLogger("headrace.actor")
+pykka_logger = logging.getLogger("pykka")  # a plain start logs what Pykka logs
+
+_CONTROL, _DATA = Lane.CONTROL, Lane.DATA
+
+# The incarnation that waits for the object now being made on this thread.
+_expecting: ContextVar[Incarnation | None] = ContextVar(
+    "headrace_expecting", default=None
+)
+
+
+def expected(actor_class: type[Any]) -> Incarnation | None:
+    """The incarnation that the object now being made is for; asked once for each."""
+    run = _expecting.get()
+    if run is None or run.cell.actor_class is not actor_class:
+        return None
+    _expecting.set(None)
+    return run
+
+
+class StopNow:
+    """Control message: leave, if you are still this incarnation."""
+
+    __slots__ = ("deadline", "number", "reason")
+
+    def __init__(self, number: int, reason: str, deadline: float | None) -> None:
+        self.number = number
+        self.reason = reason
+        self.deadline = deadline
+
+
+class Due:
+    """Control message: a timer of this incarnation is due."""
+
+    __slots__ = ("message", "number")
+
+    def __init__(self, number: int, message: Any) -> None:
+        self.number = number
+        self.message = message
+
+
+@final
+class Incarnation:
+    """One life in a cell.
+
+    Attributes:
+        cell: Where it lives.
+        number: 1 for the first in its cell.
+        stop_token: Its own, below the cell's.
+        actor: The object, while it lives.
+        source: Where the actor also takes items from, when its mailbox is empty.
+        revoked: It was left behind.
+        ended: Its thread has nothing more to do.
+        stop_seen: It was asked to stop through its ref.
+        escaping: What a plain actor's thread ends with, if it is to end with a raise.
+    """
+
+    __slots__ = (
+        "_hand", "_lease", "_lock", "_native", "_thread", "actor", "cell", "ended",
+        "escaping", "ident", "mailbox", "number", "revoked", "source", "stop_seen",
+        "stop_token",
+    )  # fmt: skip
+
+    def __init__(self, cell: Cell) -> None:
+        cell.number += 1
+        self.cell = cell
+        self.number = cell.number
+        self.mailbox = cell.mailbox
+        self.stop_token = cell.token.child(f"{cell.name}#{self.number}")
+        self.actor: Any = None
+        self.source: Source | None = None
+        self.ident: int | None = None
+        self.revoked = False
+        self.ended = False
+        self.stop_seen = False
+        self.escaping: BaseException | None = None
+        self._lease = cell.mailbox.new_lease()
+        self._native = bool(cell.actor_class._headrace_native)
+        self._thread: Any = None
+        # Invariant: what is in here is answered by whoever pops it.
+        self._hand: list[Any] = []
+        self._lock = raw_lock()  # Guards revoked against ended. Held for O(1) work.
+        cell.incarnation = self
+
+    def __repr__(self) -> str:
+        return f"<Incarnation {self.cell.name}#{self.number}>"
+
+    # -- for the cell
+
+    def start(self, name: str, *, daemon: bool) -> None:
+        """Start the thread; RuntimeError if there can be none."""
+        clock = self.cell.clock
+        self._thread = clock.thread(self._first_frame, name=name, daemon=daemon)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.ended = True
+            raise
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread's end; False on timeout."""
+        return self.cell.clock.join(self._thread, timeout)
+
+    def revoke(self) -> bool:
+        """Shut the thread out; False if it had ended, or was shut out before."""
+        with self._lock:
+            if self.ended or self.revoked:
+                return False
+            self.revoked = True
+            return True
+
+    def give_up_hand(self) -> None:
+        """Answer for the message in hand, if nobody has; the incarnation is revoked."""
+        try:
+            envelope = self._hand.pop()
+        except IndexError:
+            return
+        cell = self.cell
+        if envelope.message.__class__ is StopMarker:
+            try:  # the next incarnation is to honour it
+                self.mailbox.put(envelope, force=True)
+            except MailboxClosed:
+                complete(envelope.reply_to, value=True)
+        elif envelope.reply_to is None:
+            cell.keep_undelivered(envelope.message, "its handler did not end in time")
+        else:
+            error = ActorAbandoned(f"{cell.ref} did not stop in time")
+            complete(envelope.reply_to, error=error)
+
+    def as_zombie(self, why: str) -> Zombie:
+        """Mark the thread as left behind, for people who look at a list of threads."""
+        thread = self._thread
+        frame = sys._current_frames().get(self.ident or 0)
+        stack = "" if frame is None else "".join(traceback.format_stack(frame))
+        del frame
+        thread.name = f"zombie:{thread.name}"
+        cell = self.cell
+        since = cell.clock.monotonic()
+        return Zombie(cell.name, self.number, thread.name, why, stack, since)
+
+    # -- for the actor
+
+    def schedule(self, delay: float, message: Any) -> TimerHandle:
+        """Have ``message`` come in the control lane, if this still lives then."""
+        when = self.cell.clock.monotonic() + max(0.0, delay)
+        return self.mailbox.put_control_at(when, Due(self.number, message))
+
+    # -- the thread
+
+    # Two plain frames below everything: freezegun looks five frames up for a module
+    # that it ignores, such as threading, and shows real time to code so near to it.
+    def _first_frame(self) -> None:
+        self._second_frame()
+
+    def _second_frame(self) -> None:
+        self._main()
+
+    def _main(self) -> None:
+        self.ident = thread_ident()
+        current_incarnation.set(self)
+        exit_ = Exit("fatal", SystemError("the thread left without an exit"))
+        try:
+            exit_ = self._live()
+        except LeaseRevoked:
+            exit_ = Exit("abandoned")
+        except BaseException as error:  # our own bug, or an async exception
+            logger.exception("%s ended by an unexpected error", self.cell.name)
+            exit_ = Exit("fatal", error)
+        finally:
+            self._end(exit_)
+        if self.escaping is not None:
+            raise self.escaping
+
+    def _end(self, exit_: Exit) -> None:
+        """Post the one report of this incarnation, whatever ended it."""
+        actor, self.actor = self.actor, None
+        if self.escaping is None and exit_.error is not None:
+            text = strip(exit_.error)
+            exit_ = Exit(exit_.kind, exit_.error, text, exit_.message)
+        if actor is not None and self._native:
+            self._guarded(actor.on_end, exit_)
+        with self._lock:
+            self.ended = True
+            left_behind = self.revoked
+        if left_behind:
+            self.cell.forget_zombie(self.number)
+            logger.info("%s, left behind, has ended", self._thread.name)
+        else:
+            self.cell.incarnation_ended(self, exit_)
+
+    def _guarded(self, fn: Callable[..., object], *args: object) -> None:
+        try:
+            fn(*args)
+        except BaseException:  # the very last hook: the report must still go out
+            logger.exception("%r of %s failed", fn, self.cell.name)
+
+    def _live(self) -> Exit:
+        exit_ = None
+        if self.actor is None:  # a plain one was made by the thread that called start()
+            exit_ = self._begin(self._make)
+        if exit_ is None:
+            exit_ = self._begin(self.actor.on_start)
+        if exit_ is not None:
+            return exit_
+        self.cell.notify(Started(self.cell, self.number))
+        try:
+            exit_ = self._serve()
+        except MailboxClosed:  # the cell was ended by somebody else
+            exit_ = Exit("shutdown")
+        return self._leave(exit_)
+
+    def _make(self) -> None:
+        cell = self.cell
+        kwargs = cell.kwargs() if callable(cell.kwargs) else cell.kwargs
+        _expecting.set(self)
+        try:
+            cell.actor_class(*cell.args, **(kwargs or {}))  # sets self.actor
+        except BaseException:
+            self.actor = None  # half made: no hook may see it
+            raise
+        finally:
+            _expecting.set(None)
+
+    def _begin(self, step: Callable[[], object]) -> Exit | None:
+        """Run ``__init__`` or ``on_start``; an exit if that was the end."""
+        cell = self.cell
+        try:
+            step()
+        except Exception as error:  # the actor's own: it becomes the exit
+            self._check_lease()
+            if isinstance(error, Ignore) and cell.supervised:
+                return Exit("ignored")
+            self._log_failure(error)
+            if not cell.supervised:
+                cell.close()
+            return Exit("start_failed", error)
+        except BaseException as error:
+            self._check_lease()
+            if not cell.supervised:
+                cell.close()
+                self.escaping = error
+            return Exit("fatal", error)
+        self._check_lease()
+        return None
+
+    def _check_lease(self) -> None:
+        if self.revoked:
+            raise LeaseRevoked
+
+    # -- the loop
+
+    def _serve(self) -> Exit:
+        receive, lease, step = self.mailbox.receive, self._lease, self._step
+        while True:  # no local holds an item while the next is waited for
+            exit_ = step(*receive(lease, self.source))
+            if exit_ is not None:
+                return exit_
+
+    def _step(self, lane: Lane, item: Any) -> Exit | None:
+        if lane is _DATA:
+            return self._handle(item)
+        try:
+            if lane is _CONTROL:
+                return self._control(item)
+            self.actor.on_item(item)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
+            self._check_lease()
+            return self._failed(error, item)
+        return None
+
+    def _handle(self, envelope: Any) -> Exit | None:
+        self._hand.append(envelope)
+        if self.revoked:  # between receiving and here: see give_up_hand
+            self.give_up_hand()
+            raise LeaseRevoked
+        message = envelope.message
+        kind = message.__class__
+        if kind is StopMarker:
+            return self._stop_after_this(envelope)
+        try:
+            if kind in PROXY_MESSAGES:
+                answer = answer_proxy(self.actor, message)
+            else:
+                answer = self.actor.on_receive(message)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: to the asker
+            self._drop_hand()
+            return self._raised(envelope, error)
+        self._drop_hand()
+        if envelope.reply_to is not None:
+            complete(envelope.reply_to, answer)
+        return None
+
+    def _drop_hand(self) -> None:
+        """The message is handled; LeaseRevoked if it was answered for already."""
+        try:
+            self._hand.pop()
+        except IndexError:
+            raise LeaseRevoked from None
+
+    def _raised(self, envelope: Any, error: BaseException) -> Exit | None:
+        message, reply, cell = envelope.message, envelope.reply_to, self.cell
+        if isinstance(error, Cancelled) and self.stop_token.cancelled:
+            complete(
+                reply, error=ActorDeadError(f"{cell.ref} stopped while handling it")
+            )
+            if reply is None:
+                cell.keep_undelivered(message, "stopped while handling it")
+            return Exit("shutdown", message=message)
+        if reply is None:
+            cell.keep_undelivered(message, "its handler raised", error)
+            return self._failed(error, message)
+        if not isinstance(error, (Exception, Cancelled)):
+            complete(reply, error=error)
+            return self._failed(error, message)
+        crash = isinstance(error, Crash)
+        told = error.error if isinstance(error, Crash) else error
+        self._log.info(
+            "Exception returned from %s to caller:", self.actor, exc_info=told
+        )
+        complete(reply, error=told)
+        return self._failed(told, message) if crash else None
+
+    def _failed(self, error: BaseException, message: Any) -> Exit:
+        if isinstance(error, Cancelled) and self.stop_token.cancelled:
+            return Exit("shutdown", message=message)
+        if isinstance(error, (Exception, Cancelled)):
+            return Exit("failed", error, message=message)
+        return Exit("fatal", error, message=message)
+
+    def _stop_after_this(self, envelope: Any) -> Exit | None:
+        self._drop_hand()
+        cell = self.cell
+        if getattr(envelope, "number", self.number) <= cell.stops_done:
+            complete(envelope.reply_to, value=True)  # the last incarnation did it
+            return None
+        self.stop_seen = True
+        cell.stopping_for(envelope.reply_to)
+        return self._stop(StopRequest(Exit("normal")))
+
+    def _stop(self, request: StopRequest) -> Exit | None:
+        if not self._native:
+            return request.exit
+        try:
+            exit_: Exit | None = self.actor.asked_to_stop(request)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
+            return self._failed(error, request)
+        return exit_
+
+    def _control(self, item: Any) -> Exit | None:
+        if item.__class__ is StopNow:
+            if item.number != self.number:
+                return None  # it was for one before
+            return self._stop(StopRequest(Exit("shutdown"), item.reason, item.deadline))
+        if item.__class__ is Due:
+            if item.number != self.number:
+                return None
+            item = item.message
+        if not self._native:
+            logger.warning("%s takes no control message, dropped: %r", self.actor, item)
+            return None
+        exit_ = self.actor.on_control(item)
+        return exit_ if exit_.__class__ is Exit else None
+
+    # -- the end
+
+    def _leave(self, exit_: Exit) -> Exit:
+        """Run the hooks that go with the exit, in Pykka's order for a plain actor."""
+        cell, actor, error = self.cell, self.actor, exit_.error
+        if exit_.kind == "failed" and error is not None:
+            self._log_failure(error)
+            if cell.supervised:
+                cell.notify(Failing(cell, self.number))
+            else:
+                cell.close()
+            args = (type(error), error, error.__traceback__)
+            exit_ = self._hook(exit_, actor.on_failure, *args)
+            if cell.on_crash == "on_stop":
+                exit_ = self._hook(exit_, actor.on_stop)
+            return exit_
+        if not cell.supervised:
+            if exit_.kind == "fatal":
+                self._log.debug("%r in %s. Stopping all actors.", error, actor)
+            cell.close()
+            self._log.debug("Stopped %s", actor)
+        return self._hook(exit_, actor.on_stop)
+
+    def _hook(self, exit_: Exit, fn: Callable[..., object], *args: Any) -> Exit:
+        """Run ``on_stop`` or ``on_failure``; only a BaseException changes the exit."""
+        try:
+            fn(*args)
+        except Exception as error:  # the hook's own: logged, changes nothing else
+            self._log_failure(error)
+        except BaseException as error:
+            if exit_.kind == "fatal":
+                return exit_
+            if exit_.kind == "failed" and not self.cell.supervised:
+                self.escaping = error
+            elif not self.cell.supervised:
+                self._log.debug("%r in %s. Stopping all actors.", error, self.actor)
+            return Exit("fatal", error, message=exit_.message)
+        return exit_
+
+    @property
+    def _log(self) -> logging.Logger:
+        return logger if self.cell.supervised else pykka_logger
+
+    def _log_failure(self, error: BaseException) -> None:
+        who = self.cell.ref if self.actor is None else self.actor
+        self._log.error("Unhandled exception in %s:", who, exc_info=error)
