@@ -95,7 +95,7 @@ class CellActor(pykka.ThreadingActor):
     # same, for a class that calls it by name: what it sets is ignored.
 
     @property
-    def actor_urn(self) -> str:  # type: ignore[override]  # settable in name only
+    def actor_urn(self) -> str:
         """The actor's unique name, the same after a restart."""
         return self._headrace.cell.urn
 
@@ -122,7 +122,7 @@ class CellActor(pykka.ThreadingActor):
         pass
 
     @property
-    def _actor_ref(self) -> ActorRef[Self]:  # type: ignore[override]  # see above
+    def _actor_ref(self) -> pykka.ActorRef[Any]:
         return self._headrace.cell.ref
 
     @_actor_ref.setter
@@ -168,7 +168,7 @@ class Actor(CellActor):
 
     _headrace_native = True
 
-    capacity: ClassVar[int | None | Unset] = UNSET
+    capacity: ClassVar[int | Unset | None] = UNSET
 
     @property
     def name(self) -> str:
@@ -272,7 +272,8 @@ def adopt(actor_class: type[Any]) -> type[Any]:
     Raises:
         ConfigurationError: If it is no ``pykka.ThreadingActor``.
     """
-    if not (isinstance(actor_class, type) and issubclass(actor_class, pykka.Actor)):
+    given: object = actor_class
+    if not (isinstance(given, type) and issubclass(given, pykka.Actor)):
         message = f"actor_class must be an actor's class, got {actor_class!r}"
         raise ConfigurationError(message)
     if issubclass(actor_class, CellActor):

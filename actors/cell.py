@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import pykka
 
+from actors._loop import StopNow
 from actors.clock import ambient_clock, raw_lock
 from actors.errors import ConfigurationError
 from actors.exits import Down, Exit, Undelivered, Zombie
 from actors.future import complete
-from actors.incarnation import Incarnation, StopNow
+from actors.incarnation import Incarnation
 from actors.mailbox import Mailbox
 from actors.ref import ActorDeadError, ActorRef, ActorRestarted, StopMarker
 from actors.stop_token import StopToken
@@ -54,7 +55,7 @@ class Unset(enum.Enum):
 
 
 UNSET: Final = Unset.UNSET
-Capacity: TypeAlias = int | None | Unset
+Capacity: TypeAlias = int | Unset | None
 Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None"
 
 _names = count()
@@ -81,8 +82,8 @@ class Cell:
         clock: The ambient clock by default.
         token: Parent of each incarnation's own stop token.
         report: Told :class:`Started`, :class:`Failing` and :class:`Down` on the
-            actor's thread.  It must not block.  If a ``Down`` finds nobody (it raises or
-            returns False) the cell ends itself.
+            actor's thread.  It must not block.  If a ``Down`` finds nobody (it raises
+            or returns False) the cell ends itself.
         parent: The supervisor's cell; only used to see who is above whom.
         on_crash: ``"on_stop"`` runs ``on_stop`` after ``on_failure``.
         thread_name: Name of the thread, if not ``name``.
@@ -121,13 +122,15 @@ class Cell:
         supervised: bool = True,
         on_undelivered: Callable[[Undelivered], object] | None = None,
     ) -> None:
-        if not hasattr(actor_class, "_headrace_native"):
+        native: bool | None = getattr(actor_class, "_headrace_native", None)
+        if native is None:
             message = (
                 f"actor_class must be an actors.Actor, got {actor_class!r}; "
                 f"use actors.adopt() for a plain pykka.ThreadingActor"
             )
             raise ConfigurationError(message)
         self.actor_class = actor_class
+        self.native = native  # an Actor of ours, not an adopted class
         self.args = args
         self.kwargs = kwargs
         self.name = name or f"{actor_class.__name__}-{next(_names)}"
@@ -161,7 +164,7 @@ class Cell:
         self.ref: ActorRef[Any] = ActorRef(self)
 
     def _bound(self, capacity: Capacity) -> int | None:
-        if capacity is UNSET and self.actor_class._headrace_native:
+        if capacity is UNSET and self.native:
             capacity = self.actor_class.capacity
         if capacity is UNSET:
             capacity = 10 if self.supervised else None
@@ -232,7 +235,7 @@ class Cell:
         run.give_up_hand()
         self.last_exit = Exit("abandoned", traceback=stack)
         logger.critical(
-            "%s did not stop: %s; its thread is left behind as %r, harmless but alive:\n%s",
+            "%s did not stop: %s; its thread goes on as %r, shut out and harmless:\n%s",
             self.name, why, zombie.thread, stack,
         )  # fmt: skip
         if run.ended:  # it had gone by the time it was listed

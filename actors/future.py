@@ -1,6 +1,6 @@
 """The reply to an ask: a Pykka future whose waits are the clock's.
 
-:Runs on: ``get`` on any thread; ``settle`` and ``set`` on the thread that has the answer.
+:Runs on: any thread; ``settle`` and ``set`` on the one that has the answer.
 :Owns: one value or exception, and the wake queues of the threads that wait for it.
 :Guards: ``_lock`` guards ``_result``, ``_get_hook`` and ``_wakes``.
 :Blocks: ``get``, until there is a result or the timeout.

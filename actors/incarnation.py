@@ -1,7 +1,7 @@
 """One life in a cell: an actor object, a thread, a lease on the mailbox.
 
-The receive loop is here and not in the actor's class, so that it also serves classes
-that were written for Pykka alone and know none of our names.
+It starts the thread, makes the object, runs the hooks around the receive loop, and
+posts exactly one report of its end, whatever ended it.
 
 :Runs on: its own thread; ``start``, ``join``, ``revoke``, ``give_up_hand`` and
     ``as_zombie`` on the supervisor's.
@@ -19,26 +19,22 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
+from actors._loop import Due, ReceiveLoop
 from actors.clock import raw_lock, thread_ident
-from actors.errors import Cancelled, MailboxClosed
+from actors.errors import MailboxClosed
 from actors.exits import (
-    Crash,
     Exit,
     Failing,
     Ignore,
     Started,
-    StopRequest,
     Zombie,
     strip,
 )
 from actors.future import complete
-from actors.mailbox import Lane, LeaseRevoked
+from actors.mailbox import LeaseRevoked
 from actors.ref import (
-    PROXY_MESSAGES,
     ActorAbandoned,
-    ActorDeadError,
     StopMarker,
-    answer_proxy,
     current_incarnation,
 )
 
@@ -53,8 +49,6 @@ __all__ = ["Incarnation"]
 
 logger = logging.getLogger("headrace.actor")
 pykka_logger = logging.getLogger("pykka")  # a plain start logs what Pykka logs
-
-_CONTROL, _DATA = Lane.CONTROL, Lane.DATA
 
 # The incarnation that waits for the object now being made on this thread.
 _expecting: ContextVar[Incarnation | None] = ContextVar(
@@ -71,27 +65,6 @@ def expected(actor_class: type[Any]) -> Incarnation | None:
     return run
 
 
-class StopNow:
-    """Control message: leave, if you are still this incarnation."""
-
-    __slots__ = ("deadline", "number", "reason")
-
-    def __init__(self, number: int, reason: str, deadline: float | None) -> None:
-        self.number = number
-        self.reason = reason
-        self.deadline = deadline
-
-
-class Due:
-    """Control message: a timer of this incarnation is due."""
-
-    __slots__ = ("message", "number")
-
-    def __init__(self, number: int, message: Any) -> None:
-        self.number = number
-        self.message = message
-
-
 @final
 class Incarnation:
     """One life in a cell.
@@ -100,6 +73,8 @@ class Incarnation:
         cell: Where it lives.
         number: 1 for the first in its cell.
         stop_token: Its own, below the cell's.
+        lease: Its right to read the mailbox.
+        hand: The message in hand; whoever pops it answers for it.
         actor: The object, while it lives.
         source: Where the actor also takes items from, when its mailbox is empty.
         revoked: It was left behind.
@@ -109,9 +84,8 @@ class Incarnation:
     """
 
     __slots__ = (
-        "_hand", "_lease", "_lock", "_native", "_thread", "actor", "cell", "ended",
-        "escaping", "ident", "mailbox", "number", "revoked", "source", "stop_seen",
-        "stop_token",
+        "_lock", "_thread", "actor", "cell", "ended", "escaping", "hand", "ident",
+        "lease", "mailbox", "number", "revoked", "source", "stop_seen", "stop_token",
     )  # fmt: skip
 
     def __init__(self, cell: Cell) -> None:
@@ -127,11 +101,10 @@ class Incarnation:
         self.ended = False
         self.stop_seen = False
         self.escaping: BaseException | None = None
-        self._lease = cell.mailbox.new_lease()
-        self._native = bool(cell.actor_class._headrace_native)
+        self.lease = cell.mailbox.new_lease()
         self._thread: Any = None
-        # Invariant: what is in here is answered by whoever pops it.
-        self._hand: list[Any] = []
+        # Invariant: one message at most, and the one who pops it answers for it.
+        self.hand: list[Any] = []
         self._lock = raw_lock()  # Guards revoked against ended. Held for O(1) work.
         cell.incarnation = self
 
@@ -165,7 +138,7 @@ class Incarnation:
     def give_up_hand(self) -> None:
         """Answer for the message in hand, if nobody has; the incarnation is revoked."""
         try:
-            envelope = self._hand.pop()
+            envelope = self.hand.pop()
         except IndexError:
             return
         cell = self.cell
@@ -183,7 +156,9 @@ class Incarnation:
     def as_zombie(self, why: str) -> Zombie:
         """Mark the thread as left behind, for people who look at a list of threads."""
         thread = self._thread
-        frame = sys._current_frames().get(self.ident or 0)
+        frames = sys._current_frames()  # noqa: SLF001  # documented, in spite of its name
+        frame = frames.pop(self.ident or 0, None)
+        del frames
         stack = "" if frame is None else "".join(traceback.format_stack(frame))
         del frame
         thread.name = f"zombie:{thread.name}"
@@ -230,7 +205,7 @@ class Incarnation:
         if self.escaping is None and exit_.error is not None:
             text = strip(exit_.error)
             exit_ = Exit(exit_.kind, exit_.error, text, exit_.message)
-        if actor is not None and self._native:
+        if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
         with self._lock:
             self.ended = True
@@ -257,7 +232,7 @@ class Incarnation:
             return exit_
         self.cell.notify(Started(self.cell, self.number))
         try:
-            exit_ = self._serve()
+            exit_ = ReceiveLoop(self).serve()
         except MailboxClosed:  # the cell was ended by somebody else
             exit_ = Exit("shutdown")
         return self._leave(exit_)
@@ -279,140 +254,27 @@ class Incarnation:
         cell = self.cell
         try:
             step()
-        except Exception as error:  # the actor's own: it becomes the exit
-            self._check_lease()
+        except Exception as error:  # noqa: BLE001  # the actor's own: the exit
+            self.check_lease()
             if isinstance(error, Ignore) and cell.supervised:
                 return Exit("ignored")
             self._log_failure(error)
             if not cell.supervised:
                 cell.close()
             return Exit("start_failed", error)
-        except BaseException as error:
-            self._check_lease()
+        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
+            self.check_lease()
             if not cell.supervised:
                 cell.close()
                 self.escaping = error
             return Exit("fatal", error)
-        self._check_lease()
+        self.check_lease()
         return None
 
-    def _check_lease(self) -> None:
+    def check_lease(self) -> None:
+        """Raise LeaseRevoked if this was left behind."""
         if self.revoked:
             raise LeaseRevoked
-
-    # -- the loop
-
-    def _serve(self) -> Exit:
-        receive, lease, step = self.mailbox.receive, self._lease, self._step
-        while True:  # no local holds an item while the next is waited for
-            exit_ = step(*receive(lease, self.source))
-            if exit_ is not None:
-                return exit_
-
-    def _step(self, lane: Lane, item: Any) -> Exit | None:
-        if lane is _DATA:
-            return self._handle(item)
-        try:
-            if lane is _CONTROL:
-                return self._control(item)
-            self.actor.on_item(item)
-        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
-            self._check_lease()
-            return self._failed(error, item)
-        return None
-
-    def _handle(self, envelope: Any) -> Exit | None:
-        self._hand.append(envelope)
-        if self.revoked:  # between receiving and here: see give_up_hand
-            self.give_up_hand()
-            raise LeaseRevoked
-        message = envelope.message
-        kind = message.__class__
-        if kind is StopMarker:
-            return self._stop_after_this(envelope)
-        try:
-            if kind in PROXY_MESSAGES:
-                answer = answer_proxy(self.actor, message)
-            else:
-                answer = self.actor.on_receive(message)
-        except BaseException as error:  # noqa: BLE001  # the actor's own: to the asker
-            self._drop_hand()
-            return self._raised(envelope, error)
-        self._drop_hand()
-        if envelope.reply_to is not None:
-            complete(envelope.reply_to, answer)
-        return None
-
-    def _drop_hand(self) -> None:
-        """The message is handled; LeaseRevoked if it was answered for already."""
-        try:
-            self._hand.pop()
-        except IndexError:
-            raise LeaseRevoked from None
-
-    def _raised(self, envelope: Any, error: BaseException) -> Exit | None:
-        message, reply, cell = envelope.message, envelope.reply_to, self.cell
-        if isinstance(error, Cancelled) and self.stop_token.cancelled:
-            complete(
-                reply, error=ActorDeadError(f"{cell.ref} stopped while handling it")
-            )
-            if reply is None:
-                cell.keep_undelivered(message, "stopped while handling it")
-            return Exit("shutdown", message=message)
-        if reply is None:
-            cell.keep_undelivered(message, "its handler raised", error)
-            return self._failed(error, message)
-        if not isinstance(error, (Exception, Cancelled)):
-            complete(reply, error=error)
-            return self._failed(error, message)
-        crash = isinstance(error, Crash)
-        told = error.error if isinstance(error, Crash) else error
-        self._log.info(
-            "Exception returned from %s to caller:", self.actor, exc_info=told
-        )
-        complete(reply, error=told)
-        return self._failed(told, message) if crash else None
-
-    def _failed(self, error: BaseException, message: Any) -> Exit:
-        if isinstance(error, Cancelled) and self.stop_token.cancelled:
-            return Exit("shutdown", message=message)
-        if isinstance(error, (Exception, Cancelled)):
-            return Exit("failed", error, message=message)
-        return Exit("fatal", error, message=message)
-
-    def _stop_after_this(self, envelope: Any) -> Exit | None:
-        self._drop_hand()
-        cell = self.cell
-        if getattr(envelope, "number", self.number) <= cell.stops_done:
-            complete(envelope.reply_to, value=True)  # the last incarnation did it
-            return None
-        self.stop_seen = True
-        cell.stopping_for(envelope.reply_to)
-        return self._stop(StopRequest(Exit("normal")))
-
-    def _stop(self, request: StopRequest) -> Exit | None:
-        if not self._native:
-            return request.exit
-        try:
-            exit_: Exit | None = self.actor.asked_to_stop(request)
-        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
-            return self._failed(error, request)
-        return exit_
-
-    def _control(self, item: Any) -> Exit | None:
-        if item.__class__ is StopNow:
-            if item.number != self.number:
-                return None  # it was for one before
-            return self._stop(StopRequest(Exit("shutdown"), item.reason, item.deadline))
-        if item.__class__ is Due:
-            if item.number != self.number:
-                return None
-            item = item.message
-        if not self._native:
-            logger.warning("%s takes no control message, dropped: %r", self.actor, item)
-            return None
-        exit_ = self.actor.on_control(item)
-        return exit_ if exit_.__class__ is Exit else None
 
     # -- the end
 
@@ -432,31 +294,32 @@ class Incarnation:
             return exit_
         if not cell.supervised:
             if exit_.kind == "fatal":
-                self._log.debug("%r in %s. Stopping all actors.", error, actor)
+                self.log.debug("%r in %s. Stopping all actors.", error, actor)
             cell.close()
-            self._log.debug("Stopped %s", actor)
+            self.log.debug("Stopped %s", actor)
         return self._hook(exit_, actor.on_stop)
 
     def _hook(self, exit_: Exit, fn: Callable[..., object], *args: Any) -> Exit:
         """Run ``on_stop`` or ``on_failure``; only a BaseException changes the exit."""
         try:
             fn(*args)
-        except Exception as error:  # the hook's own: logged, changes nothing else
+        except Exception as error:  # noqa: BLE001  # logged, changes nothing else
             self._log_failure(error)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # the hook's own: the exit
             if exit_.kind == "fatal":
                 return exit_
             if exit_.kind == "failed" and not self.cell.supervised:
                 self.escaping = error
             elif not self.cell.supervised:
-                self._log.debug("%r in %s. Stopping all actors.", error, self.actor)
+                self.log.debug("%r in %s. Stopping all actors.", error, self.actor)
             return Exit("fatal", error, message=exit_.message)
         return exit_
 
     @property
-    def _log(self) -> logging.Logger:
+    def log(self) -> logging.Logger:
+        """Pykka's logger for a plain actor."""
         return logger if self.cell.supervised else pykka_logger
 
     def _log_failure(self, error: BaseException) -> None:
         who = self.cell.ref if self.actor is None else self.actor
-        self._log.error("Unhandled exception in %s:", who, exc_info=error)
+        self.log.error("Unhandled exception in %s:", who, exc_info=error)

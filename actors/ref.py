@@ -31,6 +31,7 @@ __all__ = [
     "ActorRef",
     "ActorRestarted",
     "SendTimeout",
+    "StopMarker",
     "current_cell",
 ]
 
@@ -138,9 +139,9 @@ class ActorRef(pykka.ActorRef[A]):
 
     @property
     def _actor_weakref(self) -> Any:  # type: ignore[override]  # read by pykka's proxy
-        return self._live_actor
+        return self.live_actor
 
-    def _live_actor(self) -> Any:
+    def live_actor(self) -> Any:
         """The actor, or while there is none an empty object of its class.
 
         A proxy looks at it only to learn names, so one made while the actor restarts
@@ -351,8 +352,8 @@ class Proxy(pykka.ActorProxy[A]):
     actor_ref: ActorRef[A]
 
     @property
-    def _actor(self) -> A:  # type: ignore[override]  # pykka stores one object
-        actor: A = self.actor_ref._live_actor()
+    def _actor(self) -> A:
+        actor: A = self.actor_ref.live_actor()
         return actor
 
     @_actor.setter

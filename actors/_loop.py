@@ -1,0 +1,185 @@
+"""The receive loop of an incarnation: what becomes of each message.
+
+It is apart from the actor's class, so that it also serves classes that were written for
+Pykka alone and know none of our names.
+
+:Runs on: the incarnation's thread.
+:Owns: nothing; the message in hand is the incarnation's.
+:Blocks: while there is nothing to do, and as long as a handler takes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, final
+
+from actors.errors import Cancelled
+from actors.exits import Crash, Exit, StopRequest
+from actors.future import complete
+from actors.mailbox import Lane, LeaseRevoked
+from actors.ref import PROXY_MESSAGES, ActorDeadError, StopMarker, answer_proxy
+
+if TYPE_CHECKING:
+    from actors.incarnation import Incarnation
+
+__all__ = ["Due", "ReceiveLoop", "StopNow"]
+
+logger = logging.getLogger("headrace.actor")
+
+_CONTROL, _DATA = Lane.CONTROL, Lane.DATA
+
+
+class StopNow:
+    """Control message: leave, if you are still this incarnation."""
+
+    __slots__ = ("deadline", "number", "reason")
+
+    def __init__(self, number: int, reason: str, deadline: float | None) -> None:
+        self.number = number
+        self.reason = reason
+        self.deadline = deadline
+
+
+class Due:
+    """Control message: a timer of this incarnation is due."""
+
+    __slots__ = ("message", "number")
+
+    def __init__(self, number: int, message: Any) -> None:
+        self.number = number
+        self.message = message
+
+
+@final
+class ReceiveLoop:
+    """Serves one incarnation's mailbox and source with its actor."""
+
+    __slots__ = ("_actor", "_cell", "_hand", "_native", "_run")
+
+    def __init__(self, run: Incarnation) -> None:
+        self._run = run
+        self._cell = run.cell
+        self._actor = run.actor
+        self._hand = run.hand
+        self._native = run.cell.native
+
+    def serve(self) -> Exit:
+        """Handle messages and items until there is an exit.
+
+        Raises:
+            LeaseRevoked: If the incarnation was left behind.
+            MailboxClosed: If somebody else ended the cell.
+        """
+        run, step = self._run, self._step
+        receive, lease = run.mailbox.receive, run.lease
+        while True:  # no local holds an item while the next is waited for
+            exit_ = step(*receive(lease, run.source))
+            if exit_ is not None:
+                return exit_
+
+    def _step(self, lane: Lane, item: Any) -> Exit | None:
+        if lane is _DATA:
+            return self._handle(item)
+        try:
+            if lane is _CONTROL:
+                return self._control(item)
+            self._actor.on_item(item)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
+            self._run.check_lease()
+            return self._failed(error, item)
+        return None
+
+    def _handle(self, envelope: Any) -> Exit | None:
+        self._hand.append(envelope)
+        if self._run.revoked:  # between receiving and here: see give_up_hand
+            self._run.give_up_hand()
+            raise LeaseRevoked
+        message = envelope.message
+        kind = message.__class__
+        if kind is StopMarker:
+            return self._stop_after_this(envelope)
+        try:
+            if kind in PROXY_MESSAGES:
+                answer = answer_proxy(self._actor, message)
+            else:
+                answer = self._actor.on_receive(message)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: to the asker
+            self._drop_hand()
+            return self._raised(envelope, error)
+        self._drop_hand()
+        if envelope.reply_to is not None:
+            complete(envelope.reply_to, answer)
+        return None
+
+    def _drop_hand(self) -> None:
+        """The message is handled; LeaseRevoked if it was answered for already."""
+        try:
+            self._hand.pop()
+        except IndexError:
+            raise LeaseRevoked from None
+
+    def _raised(self, envelope: Any, error: BaseException) -> Exit | None:
+        message, reply, cell = envelope.message, envelope.reply_to, self._cell
+        if isinstance(error, Cancelled) and self._run.stop_token.cancelled:
+            complete(
+                reply, error=ActorDeadError(f"{cell.ref} stopped while handling it")
+            )
+            if reply is None:
+                cell.keep_undelivered(message, "stopped while handling it")
+            return Exit("shutdown", message=message)
+        if reply is None:
+            cell.keep_undelivered(message, "its handler raised", error)
+            return self._failed(error, message)
+        if not isinstance(error, (Exception, Cancelled)):
+            complete(reply, error=error)
+            return self._failed(error, message)
+        crash = isinstance(error, Crash)
+        told = error.error if isinstance(error, Crash) else error
+        self._run.log.info(
+            "Exception returned from %s to caller:", self._actor, exc_info=told
+        )
+        complete(reply, error=told)
+        return self._failed(told, message) if crash else None
+
+    def _failed(self, error: BaseException, message: Any) -> Exit:
+        if isinstance(error, Cancelled) and self._run.stop_token.cancelled:
+            return Exit("shutdown", message=message)
+        if isinstance(error, (Exception, Cancelled)):
+            return Exit("failed", error, message=message)
+        return Exit("fatal", error, message=message)
+
+    def _stop_after_this(self, envelope: Any) -> Exit | None:
+        self._drop_hand()
+        cell = self._cell
+        if getattr(envelope, "number", self._run.number) <= cell.stops_done:
+            complete(envelope.reply_to, value=True)  # the last incarnation did it
+            return None
+        self._run.stop_seen = True
+        cell.stopping_for(envelope.reply_to)
+        return self._stop(StopRequest(Exit("normal")))
+
+    def _stop(self, request: StopRequest) -> Exit | None:
+        if not self._native:
+            return request.exit
+        try:
+            exit_: Exit | None = self._actor.asked_to_stop(request)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
+            return self._failed(error, request)
+        return exit_
+
+    def _control(self, item: Any) -> Exit | None:
+        if item.__class__ is StopNow:
+            if item.number != self._run.number:
+                return None  # it was for one before
+            return self._stop(StopRequest(Exit("shutdown"), item.reason, item.deadline))
+        if item.__class__ is Due:
+            if item.number != self._run.number:
+                return None
+            item = item.message
+        if not self._native:
+            logger.warning(
+                "%s takes no control message, dropped: %r", self._actor, item
+            )
+            return None
+        exit_ = self._actor.on_control(item)
+        return exit_ if exit_.__class__ is Exit else None
