@@ -368,15 +368,12 @@ class Kernel:
 
     # -- ending and reporting
 
-    def close(self) -> list[Task]:
-        """Unwind every parked thread but the test thread; return those enrolled."""
-        with self:
-            left = [task for task in self.tasks if task is not self.main]
-            self.closed = True
-            for task in left:
-                if task.state == PARKED:
-                    self.wake(task, error=ClockClosed())
-            return left
+    def close(self) -> None:
+        """Unwind every parked thread but the test thread; in a section."""
+        self.closed = True
+        for task in self.tasks:
+            if task is not self.main and task.state == PARKED:
+                self.wake(task, error=ClockClosed())
 
     def report(self) -> str:
         """Who runs, who waits where, what is due."""

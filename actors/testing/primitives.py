@@ -112,7 +112,8 @@ class VirtualCondition:
         else:
             self._save = lock.release
             self._restore = lambda _none: lock.acquire()
-        self._is_held = getattr(lock, "_is_owned", getattr(lock, "locked", None))
+        owned = getattr(lock, "_is_owned", None) or getattr(lock, "locked", None)
+        self._is_held: Callable[[], bool] = owned or (lambda: True)
 
     def __enter__(self) -> Any:
         return self._lock.__enter__()
@@ -170,7 +171,7 @@ class VirtualCondition:
         self.notify(len(self._waiters))
 
     def _check_owned(self, what: str) -> None:
-        if self._is_held is not None and not self._is_held():
+        if not self._is_held():
             message = f"cannot {what} un-acquired lock"
             raise RuntimeError(message)
 

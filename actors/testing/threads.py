@@ -44,7 +44,11 @@ def enrolled(clock: Clock, kernel: Kernel, name: str) -> Iterator[None]:
 
 
 class EnrolledThread(threading.Thread):
-    """A thread that the clock knows from before its start to its last line."""
+    """A thread that the clock knows from before its start to its last line.
+
+    Attributes:
+        task: What the clock has of it; ``None`` before its start.
+    """
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class EnrolledThread(threading.Thread):
         super().__init__(target=target, name=name, daemon=daemon, args=args)
         self._clock = clock
         self._kernel = kernel
-        self._task: Task | None = None
+        self.task: Task | None = None
 
     def start(self) -> None:
         """Start it; it counts as running from here, before it exists."""
@@ -69,24 +73,24 @@ class EnrolledThread(threading.Thread):
 
     def enrol(self) -> None:
         """Count the thread as running; in a section of the kernel."""
-        if self._task is None:
-            self._task = self._kernel.enrol(self.name)
-            self._task.thread = self
+        if self.task is None:
+            self.task = self._kernel.enrol(self.name)
+            self.task.thread = self
 
     def begin(self) -> None:
         """Start an enrolled thread."""
-        task = self._task
+        task = self.task
         try:
             super().start()
         except BaseException:
             if task is not None and task.ident is None and self.ident is None:
                 self._kernel.retire(task)
-                self._task = None
+                self.task = None
             raise
 
     def run(self) -> None:
         """Run the target under the clock."""
-        task = self._task
+        task = self.task
         assert task is not None  # start() comes first
         self._kernel.adopt(task)
         _ambient.set(self._clock)
@@ -99,7 +103,7 @@ class EnrolledThread(threading.Thread):
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end, in virtual time if the caller is enrolled."""
-        me, task, kernel = self._kernel.find(), self._task, self._kernel
+        me, task, kernel = self._kernel.find(), self.task, self._kernel
         if me is not None and task is not None and me is not task:
             limit = None if timeout is None else nanoseconds(timeout)
             kernel.acquire()

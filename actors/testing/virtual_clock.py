@@ -8,8 +8,8 @@
         clock.advance(3600)  # an hour, in a fraction of a millisecond
         worker.join()
 
-Threads run freely beside each other within an instant.  Between instants the clock
-waits until every thread that it knows waits on something that it made.
+Threads run freely within an instant.  Between instants the clock waits until every
+thread that it knows waits on something that it made.
 
 :Runs on: the test thread drives; any thread may read, wait and arm timers.  Callbacks
     of ``call_later`` run on one lazily started thread.
@@ -34,7 +34,7 @@ from actors.testing.primitives import (
     VirtualHold,
     VirtualQueue,
 )
-from actors.testing.sight import Monitor, Sight, describe
+from actors.testing.sight import Monitor, describe
 from actors.testing.task import NANO, nanoseconds
 from actors.testing.threads import EnrolledThread, enrolled
 
@@ -182,13 +182,14 @@ class VirtualClock:
 
     def _close(self) -> Leaked | None:
         kernel = self._kernel
-        with kernel:
-            sight = kernel.sight()
-        left = [t for t in kernel.close() if t.thread is not self._timer_thread]
         leaked = None
-        if left:
-            named = describe(Sight(sight.now, tuple(left), sight.holds, ()))
-            leaked = Leaked(f"still enrolled when the clock closed\n{named}")
+        with kernel:
+            own = (kernel.main, self._timer_thread and self._timer_thread.task)
+            left = tuple(task for task in kernel.tasks if task not in own)
+            if left:  # described while they still wait where they do
+                sight = kernel.sight()._replace(tasks=left)
+                leaked = Leaked(f"still there at the clock's end\n{describe(sight)}")
+            kernel.close()
         end = SystemClock.monotonic() + _UNWIND_LIMIT
         for thread in tuple(self._threads):
             if thread.ident is not None:
@@ -199,11 +200,7 @@ class VirtualClock:
         return leaked
 
     def enrolled(self, name: str) -> AbstractContextManager[None]:
-        """Enrol the calling, foreign thread for a block, so that it may wait here.
-
-        Args:
-            name: What reports call it.
-        """
+        """Enrol the calling, foreign thread for a block, so that it may wait here."""
         return enrolled(self, self._kernel, name)
 
     # -- waiting, and the makers of what is waited on
@@ -396,8 +393,8 @@ class VirtualClock:
             raise error
 
     def _move_freezer(self) -> None:
-        if self._freezer is not None:
-            try:
+        try:
+            if self._freezer is not None:
                 self._freezer.move_to(self.now())
-            except Exception as error:  # noqa: BLE001  # foreign; raised from advance()
-                self._errors.append(error)
+        except Exception as error:  # noqa: BLE001  # foreign; raised from advance()
+            self._errors.append(error)

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import types
 from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 from freezegun import freeze_time
@@ -25,43 +26,46 @@ from actors.clock import (
     ambient_clock,
 )
 
+if TYPE_CHECKING:
+    from actors.stop_token import StopToken
+
 LIMIT = 10.0  # real seconds that nothing here comes near
 
 
 class FakeToken:
     """A stop token that is cancelled, or not, from the beginning."""
 
-    def __init__(self, *, cancelled):
+    def __init__(self, *, cancelled: bool) -> None:
         self.cancelled = cancelled
-        self.asked = []
+        self.asked: list[float | None] = []
 
-    def wait_cancelled(self, timeout=None):
+    def wait_cancelled(self, timeout: float | None = None) -> bool:
         self.asked.append(timeout)
         return self.cancelled
 
 
 @pytest.fixture
-def clock():
+def clock() -> SystemClock:
     return SystemClock()
 
 
 # -- reading
 
 
-def test_now_is_an_aware_genuine_utc_datetime(clock):
+def test_now_is_an_aware_genuine_utc_datetime(clock: SystemClock) -> None:
     now = clock.now()
 
     assert type(now) is dt.datetime
     assert now.tzinfo is dt.UTC
 
 
-def test_monotonic_never_goes_back(clock):
+def test_monotonic_never_goes_back(clock: SystemClock) -> None:
     readings = [clock.monotonic() for _ in range(1000)]
 
     assert readings == sorted(readings)
 
 
-def test_the_makers_hand_out_the_standard_library_s_own(clock):
+def test_the_makers_hand_out_the_standard_library_s_own(clock: SystemClock) -> None:
     assert isinstance(clock.condition(), threading.Condition)
     assert isinstance(clock.event(), threading.Event)
     assert isinstance(clock.queue(), queue.SimpleQueue)
@@ -70,13 +74,13 @@ def test_the_makers_hand_out_the_standard_library_s_own(clock):
     assert clock.reschedule is None
 
 
-def test_a_hold_of_real_time_holds_nothing(clock):
+def test_a_hold_of_real_time_holds_nothing(clock: SystemClock) -> None:
     with clock.hold("a pool job") as hold:
         hold.release()
         hold.release()
 
 
-def test_a_clock_future_of_real_time_has_a_plain_condition(clock):
+def test_a_clock_future_of_real_time_has_a_plain_condition(clock: SystemClock) -> None:
     future = ClockFuture(clock)
     future.set_result(7)
 
@@ -87,39 +91,39 @@ def test_a_clock_future_of_real_time_has_a_plain_condition(clock):
 # -- waiting
 
 
-def test_sleep_of_no_length_returns_at_once(clock):
+def test_sleep_of_no_length_returns_at_once(clock: SystemClock) -> None:
     assert clock.sleep(0) is True
     assert clock.sleep(-1) is True
 
 
-def test_sleep_lasts_as_long_as_asked(clock):
+def test_sleep_lasts_as_long_as_asked(clock: SystemClock) -> None:
     began = clock.monotonic()
 
     assert clock.sleep(0.02) is True
     assert clock.monotonic() - began >= 0.02
 
 
-def test_sleep_tells_whether_its_token_woke_it(clock):
+def test_sleep_tells_whether_its_token_woke_it(clock: SystemClock) -> None:
     cancelled, quiet = FakeToken(cancelled=True), FakeToken(cancelled=False)
 
-    assert clock.sleep(5, wake_on=cancelled) is False
-    assert clock.sleep(-5, wake_on=quiet) is True
+    assert clock.sleep(5, wake_on=cast("StopToken", cancelled)) is False
+    assert clock.sleep(-5, wake_on=cast("StopToken", quiet)) is True
     assert cancelled.asked == [5]
     assert quiet.asked == [0.0]
 
 
-def test_wait_for_gives_up_at_its_timeout(clock):
+def test_wait_for_gives_up_at_its_timeout(clock: SystemClock) -> None:
     condition = clock.condition()
 
     with condition:
         assert clock.wait_for(condition, list, timeout=0.01) == []
 
 
-def test_wait_for_returns_what_the_predicate_returned(clock):
+def test_wait_for_returns_what_the_predicate_returned(clock: SystemClock) -> None:
     condition = clock.condition()
-    values = []
+    values: list[str] = []
 
-    def fill():
+    def fill() -> None:
         with condition:
             values.append("here")
             condition.notify_all()
@@ -131,7 +135,7 @@ def test_wait_for_returns_what_the_predicate_returned(clock):
     assert clock.join(thread, LIMIT)
 
 
-def test_join_tells_whether_the_thread_has_ended(clock):
+def test_join_tells_whether_the_thread_has_ended(clock: SystemClock) -> None:
     release = clock.event()
     thread = clock.thread(release.wait, name="waits", daemon=True, args=(LIMIT,))
     thread.start()
@@ -147,8 +151,8 @@ def test_join_tells_whether_the_thread_has_ended(clock):
 
 
 @pytest.mark.real
-def test_timers_fire_in_order_of_their_deadlines(clock):
-    fired = queue.SimpleQueue()
+def test_timers_fire_in_order_of_their_deadlines(clock: SystemClock) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for delay, name in ((0.03, "third"), (0.0, "first"), (0.015, "second")):
         clock.call_later(delay, fired.put, name)
 
@@ -158,16 +162,16 @@ def test_timers_fire_in_order_of_their_deadlines(clock):
 
 
 @pytest.mark.real
-def test_a_timer_never_fires_early(clock):
-    fired = queue.SimpleQueue()
+def test_a_timer_never_fires_early(clock: SystemClock) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
     handle = clock.call_later(0.02, lambda: fired.put(clock.monotonic()))
 
     assert fired.get(timeout=LIMIT) >= handle.when
 
 
 @pytest.mark.real
-def test_a_timer_made_later_for_sooner_fires_first(clock):
-    fired = queue.SimpleQueue()
+def test_a_timer_made_later_for_sooner_fires_first(clock: SystemClock) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
     late = clock.call_later(3600, fired.put, "late")
     clock.call_later(0.001, fired.put, "soon")
 
@@ -176,8 +180,8 @@ def test_a_timer_made_later_for_sooner_fires_first(clock):
 
 
 @pytest.mark.real
-def test_a_timer_without_end_does_not_hurt_the_others(clock):
-    fired = queue.SimpleQueue()
+def test_a_timer_without_end_does_not_hurt_the_others(clock: SystemClock) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
     endless = clock.call_later(float("inf"), fired.put, "never")
     clock.call_later(1e12, fired.put, "in an age")
     clock.call_later(0.001, fired.put, "soon")
@@ -189,8 +193,8 @@ def test_a_timer_without_end_does_not_hurt_the_others(clock):
 
 
 @pytest.mark.real
-def test_a_cancelled_timer_does_not_fire(clock):
-    fired = queue.SimpleQueue()
+def test_a_cancelled_timer_does_not_fire(clock: SystemClock) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
     handle = clock.call_later(0.01, fired.put, "cancelled")
 
     assert handle.cancel() is True
@@ -202,9 +206,9 @@ def test_a_cancelled_timer_does_not_fire(clock):
 
 
 @pytest.mark.real
-def test_cancel_is_refused_once_the_call_has_begun(clock):
-    answers = queue.SimpleQueue()
-    handles = queue.SimpleQueue()
+def test_cancel_is_refused_once_the_call_has_begun(clock: SystemClock) -> None:
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    handles: queue.SimpleQueue[Any] = queue.SimpleQueue()
     handle = clock.call_later(
         0, lambda: answers.put(handles.get(timeout=LIMIT).cancel())
     )
@@ -215,7 +219,7 @@ def test_cancel_is_refused_once_the_call_has_begun(clock):
 
 
 @pytest.mark.real
-def test_cancelled_timers_do_not_pile_up(clock):
+def test_cancelled_timers_do_not_pile_up(clock: SystemClock) -> None:
     kept = clock.call_later(7200, print)
     for _ in range(5000):
         clock.call_later(3600, print).cancel()
@@ -225,10 +229,12 @@ def test_cancelled_timers_do_not_pile_up(clock):
 
 
 @pytest.mark.real
-def test_a_failing_callback_is_logged_and_the_next_one_runs(clock, caplog):
-    fired = queue.SimpleQueue()
+def test_a_failing_callback_is_logged_and_the_next_one_runs(
+    clock: SystemClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def fail():
+    def fail() -> None:
         raise ValueError("of the callback")
 
     with caplog.at_level(logging.ERROR, logger="headrace.clock"):
@@ -240,10 +246,12 @@ def test_a_failing_callback_is_logged_and_the_next_one_runs(clock, caplog):
     assert "of the callback" in caplog.text
 
 
-def test_a_timer_thread_that_cannot_start_is_tried_again(clock, monkeypatch):
-    fired = queue.SimpleQueue()
+def test_a_timer_thread_that_cannot_start_is_tried_again(
+    clock: SystemClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def refuse(thread):
+    def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
@@ -256,7 +264,7 @@ def test_a_timer_thread_that_cannot_start_is_tried_again(clock, monkeypatch):
 
 
 @pytest.mark.real
-def test_a_forked_child_starts_its_own_timer_thread():
+def test_a_forked_child_starts_its_own_timer_thread() -> None:
     script = """
         import os, queue
         from actors.clock import SYSTEM_CLOCK
@@ -284,7 +292,7 @@ def test_a_forked_child_starts_its_own_timer_thread():
 # -- freezegun
 
 
-def test_monotonic_stays_genuine_while_frozen(clock):
+def test_monotonic_stays_genuine_while_frozen(clock: SystemClock) -> None:
     before = clock.monotonic()
     with freeze_time("2030-05-06 07:08:09"):
         inside = clock.monotonic()
@@ -292,7 +300,7 @@ def test_monotonic_stays_genuine_while_frozen(clock):
     assert before <= inside < before + LIMIT
 
 
-def test_now_follows_freezegun_and_stays_genuine(clock):
+def test_now_follows_freezegun_and_stays_genuine(clock: SystemClock) -> None:
     genuine = dt.datetime
     with freeze_time("2030-05-06 07:08:09") as frozen:
         first = clock.now()
@@ -304,14 +312,16 @@ def test_now_follows_freezegun_and_stays_genuine(clock):
     assert second - first == dt.timedelta(seconds=1.5)
 
 
-def test_now_is_not_shifted_by_a_frozen_offset(clock):
+def test_now_is_not_shifted_by_a_frozen_offset(clock: SystemClock) -> None:
     with freeze_time("2030-05-06 07:08:09", tz_offset=-4):
         stamp = clock.now()
 
     assert stamp == dt.datetime(2030, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 
 
-def test_a_stamp_taken_while_frozen_pickles_without_freezegun(clock):
+def test_a_stamp_taken_while_frozen_pickles_without_freezegun(
+    clock: SystemClock,
+) -> None:
     with freeze_time("2030-05-06 07:08:09"):
         stamp = clock.now()
 
@@ -321,10 +331,12 @@ def test_a_stamp_taken_while_frozen_pickles_without_freezegun(clock):
     assert pickle.loads(pickled) == stamp
 
 
-def test_now_survives_a_thaw_by_another_thread(clock, monkeypatch):
+def test_now_survives_a_thaw_by_another_thread(
+    clock: SystemClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class JustThawed(dt.datetime):
         @classmethod
-        def utcnow(cls):
+        def utcnow(cls) -> Self:
             raise IndexError("list index out of range")
 
     monkeypatch.setattr(
@@ -335,8 +347,8 @@ def test_now_survives_a_thaw_by_another_thread(clock, monkeypatch):
 
 
 @pytest.mark.real
-def test_waits_are_real_while_frozen(clock):
-    fired = queue.SimpleQueue()
+def test_waits_are_real_while_frozen(clock: SystemClock) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with freeze_time("2030-05-06 07:08:09"):
         began = clock.monotonic()
         clock.call_later(0.01, fired.put, "fired")
@@ -349,8 +361,10 @@ def test_waits_are_real_while_frozen(clock):
     assert 0.03 <= clock.monotonic() - began < LIMIT
 
 
-def test_a_clock_imported_while_frozen_has_genuine_time():
+def test_a_clock_imported_while_frozen_has_genuine_time() -> None:
     spec = importlib.util.find_spec("actors.clock")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with freeze_time("2030-05-06 07:08:09"):
         spec.loader.exec_module(module)
@@ -367,7 +381,9 @@ def test_a_clock_imported_while_frozen_has_genuine_time():
 # -- the ambient clock
 
 
-def test_the_ambient_clock_is_the_system_s_unless_one_is_entered(clock):
+def test_the_ambient_clock_is_the_system_s_unless_one_is_entered(
+    clock: SystemClock,
+) -> None:
     assert ambient_clock() is SYSTEM_CLOCK
     with ambient(clock):
         assert ambient_clock() is clock
@@ -377,15 +393,15 @@ def test_the_ambient_clock_is_the_system_s_unless_one_is_entered(clock):
     assert ambient_clock() is SYSTEM_CLOCK
 
 
-def test_the_ambient_clock_is_left_when_the_block_raises(clock):
+def test_the_ambient_clock_is_left_when_the_block_raises(clock: SystemClock) -> None:
     with contextlib.suppress(ValueError), ambient(clock):
         raise ValueError
 
     assert ambient_clock() is SYSTEM_CLOCK
 
 
-def test_a_foreign_thread_does_not_see_the_ambient_clock(clock):
-    seen = queue.SimpleQueue()
+def test_a_foreign_thread_does_not_see_the_ambient_clock(clock: SystemClock) -> None:
+    seen: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with ambient(clock):
         thread = threading.Thread(target=lambda: seen.put(ambient_clock()))
         thread.start()
