@@ -20,6 +20,9 @@ from actors.clock import raw_lock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors._ledger import Entry
+    from actors.jobs import Attempt, Job, JobResult
+
 __all__ = [
     "ChildAbandoned",
     "ChildDown",
@@ -27,6 +30,12 @@ __all__ = [
     "ChildRestarted",
     "ChildStarted",
     "ChildStopped",
+    "JobAccepted",
+    "JobBegan",
+    "JobEvent",
+    "JobLate",
+    "JobRetried",
+    "JobSettled",
     "Listener",
     "Listeners",
     "MessageUndelivered",
@@ -135,7 +144,6 @@ class ChildFailing(NamedTuple):
     supervisor: str
     child: str
     incarnation: int
-    error: BaseException | None
 
 
 class ChildDown(NamedTuple):
@@ -213,3 +221,59 @@ SupervisionEvent: TypeAlias = (
     | TreeGaveUp
     | MessageUndelivered
 )
+
+
+# -- jobs: emitted by whatever thread changes a job, after the change
+
+
+class JobAccepted(NamedTuple):
+    """A job was let in: from now on it ends exactly once."""
+
+    job: Job
+
+
+class JobBegan(NamedTuple):
+    """An attempt of a job began on a worker."""
+
+    job: Job
+    worker: str
+    attempt: int
+
+
+class JobRetried(NamedTuple):
+    """An attempt failed; the job runs again when it is due, on the monotonic clock."""
+
+    job: Job
+    attempt: Attempt
+    due_at: float
+
+
+class JobSettled(NamedTuple):
+    """A job has its final result."""
+
+    result: JobResult
+
+
+class JobLate(NamedTuple):
+    """An attempt ended after its job was settled or given to another worker."""
+
+    job: Job
+
+
+JobEvent: TypeAlias = JobAccepted | JobBegan | JobRetried | JobSettled | JobLate
+
+
+def job_event(change: str, entry: Entry, result: JobResult | None) -> JobEvent:
+    """The event of a change that a ledger records."""
+    job = entry.job
+    match change:
+        case "accepted":
+            return JobAccepted(job)
+        case "began":
+            return JobBegan(job, entry.worker, len(entry.attempts) + 1)
+        case "retried":
+            return JobRetried(job, entry.attempts[-1], entry.due_at)
+        case "settled" if result is not None:
+            return JobSettled(result)
+        case _:
+            return JobLate(job)

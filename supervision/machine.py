@@ -1,0 +1,429 @@
+"""The state machine of a supervisor: what to do next, without a thread or a wait.
+
+Notices of children, timers and stop requests go in; calls of its ``Hands`` come
+out.  Nothing here waits: a child that was asked to stop is a child in the state
+``STOPPING`` until its down notice or its timer comes in.
+
+Children that restart together form a group: its live members stop in reverse order,
+its delay passes, its members start in order.  In STOPPING mode there are no groups:
+all children stop in reverse order, each awaited before the next is asked.
+
+:Runs on: the supervisor's thread; pure apart from what its hands do.
+:Owns: the children's states, the groups, the restart window.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.events import (
+    ChildAbandoned,
+    ChildDown,
+    ChildFailing,
+    ChildRestarted,
+    ChildStarted,
+    ChildStopped,
+    RestartScheduled,
+    TreeGaveUp,
+)
+from actors.exits import Exit
+from supervision.child_spec import RestartType
+from supervision.child_state import EXPECTED, LIVE, Child, Due, Group, Mode, State
+from supervision.errors import StartFailed
+from supervision.strategies import RestartWindow
+
+if TYPE_CHECKING:
+    import random
+
+    from supervision.child_spec import SupervisorSpec
+    from supervision.child_state import DueKind, Hands, Notice
+
+__all__ = ["Machine"]
+
+IDLE_GRACE: Final = 0.1
+"""Seconds that an idle child has to stop when its limit is 0."""
+SUPERVISOR_GRACE: Final = 1.0
+"""Seconds that a nested supervisor has to say that it kept its deadline."""
+
+
+class Machine:
+    """Decides what happens to the children.
+
+    Args:
+        name: The supervisor's, for its events.
+        spec: What it was told.
+        children: One for each spec, in that order.
+        hands: What it acts through.
+        rng: Where the jitter of backoff is drawn from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: SupervisorSpec,
+        children: list[Child],
+        hands: Hands,
+        *,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.children = children
+        self.mode = Mode.STARTING
+        self.exit: Exit | None = None
+        self.deadline: float | None = None
+        self.window = RestartWindow(spec.intensity, spec.period)
+        self._hands = hands
+        self._rng = rng
+        self._groups: list[Group] = []
+        self._stamps = 0
+        self._now = 0.0
+
+    # -- what comes in
+
+    def begin(self, now: float) -> None:
+        """Start the children."""
+        self._now = now
+        self._group(list(self.children), now).at = None
+        self._advance()
+
+    def started(self, child: Child, number: int, now: float) -> None:
+        """An incarnation has left its ``on_start``."""
+        self._now = now
+        if not self._expected("started", child, number):
+            return
+        child.disarm()
+        child.state = State.RUNNING
+        child.started_at = now
+        event = ChildRestarted if child.was_up else ChildStarted
+        child.was_up = True
+        self._leave_group(child)
+        self._hands.emit(event(self.name, child.id, number))
+        self._advance()
+
+    def failing(self, child: Child, number: int, now: float) -> None:
+        """An incarnation failed; its clean-up may take the child's shutdown time."""
+        self._now = now
+        if not self._expected("failing", child, number):
+            return
+        child.state = State.FAILING
+        self._hands.emit(ChildFailing(self.name, child.id, number))
+        if child.spec.shutdown is not None:
+            limit = child.spec.shutdown or IDLE_GRACE
+            self._arm(child, now + limit, "failing_due")
+
+    def down(self, child: Child, number: int, exit_: Exit, now: float) -> None:
+        """An incarnation is over."""
+        self._now = now
+        if self._expected("down", child, number):
+            self._exited(child, exit_)
+            self._advance()
+
+    def due(self, due: Due, now: float) -> None:
+        """A timer's moment has come."""
+        self._now = now
+        if due.what == "restart_due":
+            for group in self._groups:
+                if group.stamp == due.number:
+                    group.at = group.timer = None
+            self._advance()
+            return
+        for child in self.children:
+            if child.id == due.child and self._expected(due.what, child, due.number):
+                self._out_of_time(child)
+                self._advance()
+                return
+
+    def stop(self, exit_: Exit, deadline: float | None, now: float) -> None:
+        """End: stop all children in reverse order, then leave with ``exit``.
+
+        Called again it can only shorten the deadline, or turn the exit to a fatal one.
+        """
+        self._now = now
+        self._begin_stop(exit_)
+        self._shorten(deadline)
+        self._advance()
+
+    # -- endings of one child
+
+    def _expected(self, what: Notice, child: Child, number: int) -> bool:
+        return child.number == number and child.state in EXPECTED[what]
+
+    def _out_of_time(self, child: Child) -> None:
+        """Leave behind a child that did not start, stop or clean up in time."""
+        spec = child.spec
+        if child.state is State.STARTING:
+            why, kind = f"did not start within {spec.start_timeout:g} s", "start_failed"
+        elif child.state is State.FAILING:
+            why, kind = "did not end after its failure", "abandoned"
+        else:
+            why, kind = "did not stop in time", "abandoned"
+        self._abandon(child, why, kind)
+
+    def _abandon(self, child: Child, why: str, kind: Any = "abandoned") -> None:
+        stack = self._hands.abandon(child, why)
+        if stack is None:  # its down notice is on the way
+            return
+        self._hands.emit(ChildAbandoned(self.name, child.id, child.number, why, stack))
+        error = TimeoutError(f"{child.id} {why}")
+        self._exited(child, Exit(kind, error, stack))
+
+    def _exited(self, child: Child, exit_: Exit) -> None:
+        """One incarnation has no thread any more: restart it, or let it go."""
+        was = child.state
+        child.disarm()
+        child.exit = exit_
+        self._hands.emit(
+            ChildDown(
+                self.name,
+                child.id,
+                child.number,
+                exit_.kind,
+                exit_.error,
+                exit_.traceback,
+            )
+        )
+        group = child.group
+        if exit_.kind == "fatal":
+            self._begin_stop(exit_)
+        elif self._start_of_tree_failed(child, was):
+            self._begin_stop(self._start_failure(child, exit_))
+        if self.mode is Mode.STOPPING:
+            self._finalize(child)
+        elif group is not None and not group.starting:
+            asked = was is State.STOPPING
+            if _comes_back(child.spec.restart, exit_, asked=asked):
+                child.state = State.RESTARTING
+            else:
+                self._finalize(child)
+        elif child.spec.restart.restarts(exit_.kind):
+            self._want_restart(child, exit_)
+        else:
+            self._finalize(child)
+
+    def _start_of_tree_failed(self, child: Child, was: State) -> bool:
+        assert child.exit is not None
+        return (
+            self.mode is Mode.STARTING
+            and was is State.STARTING
+            and not child.was_up
+            and child.exit.abnormal
+        )
+
+    def _start_failure(self, child: Child, exit_: Exit) -> Exit:
+        failure = StartFailed(
+            f"child {child.id!r} of {self.name} did not start: {exit_.error!r}",
+            child.id,
+        )
+        failure.__cause__ = exit_.error
+        return Exit("start_failed", failure, exit_.traceback)
+
+    def _finalize(self, child: Child) -> None:
+        self._leave_group(child)
+        child.disarm()
+        child.state = State.UNDEFINED
+        if child.spec.restart is RestartType.TEMPORARY:
+            self.children.remove(child)
+        exit_ = child.exit or Exit("shutdown")
+        self._hands.finalize(child, exit_)
+        self._hands.emit(ChildStopped(self.name, child.id, child.number, exit_.kind))
+
+    # -- restarts
+
+    def _want_restart(self, child: Child, exit_: Exit) -> None:
+        window = self.window
+        child.state = State.RESTARTING
+        if not window.note(self._now):
+            self._hands.emit(
+                TreeGaveUp(
+                    self.name,
+                    child.id,
+                    child.number,
+                    window.intensity,
+                    window.period,
+                    exit_.error,
+                )
+            )
+            self._begin_stop(Exit("gave_up", exit_.error, exit_.traceback))
+            return
+        child.restarts += 1
+        delay = self._delay(child)
+        affected = self.spec.strategy.affected(self.children, child)
+        affected = [each for each in affected if each.state is not State.UNDEFINED]
+        moments = [each.group.at for each in affected if each.group is not None]
+        at = max([self._now + delay, *(m for m in moments if m is not None)])
+        group = self._group(affected, at)
+        group.timer = self._hands.call_at(at, Due("restart_due", "", group.stamp))
+        self._hands.emit(
+            RestartScheduled(
+                self.name,
+                child.id,
+                child.number,
+                delay,
+                tuple(each.id for each in affected),
+                window.used(self._now),
+                window.intensity,
+                window.period,
+            )
+        )
+
+    def _delay(self, child: Child) -> float:
+        backoff = child.spec.backoff
+        if backoff is None:
+            return 0.0
+        started_at = child.started_at
+        if started_at is not None and backoff.resets_after(self._now - started_at):
+            child.failures = 0
+        delay = backoff.delay(child.failures, self._rng)
+        child.failures += 1
+        return delay
+
+    def _group(self, members: list[Child], at: float) -> Group:
+        """Put children in a new group, out of the ones that they were in."""
+        self._stamps += 1
+        group = Group(members, self._stamps, at)
+        for child in members:
+            self._leave_group(child)
+            child.group = group
+        self._groups.append(group)
+        return group
+
+    def _leave_group(self, child: Child) -> None:
+        group, child.group = child.group, None
+        if group is None:
+            return
+        group.members = [each for each in group.members if each is not child]
+        if not group.members:
+            self._drop(group)
+
+    def _drop(self, group: Group) -> None:
+        self._groups.remove(group)
+        if group.timer is not None:
+            group.timer.cancel()
+
+    # -- the next action
+
+    def _advance(self) -> None:
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Do the next thing that can be done now; False when there is none."""
+        if self.mode is Mode.STOPPING:
+            return self._step_to_the_end()
+        if any(self._step_of(group) for group in list(self._groups)):
+            return True
+        if self.mode is Mode.STARTING and all(map(_has_been_up, self.children)):
+            self.mode = Mode.RUNNING
+            self._hands.ready()
+        return False
+
+    def _step_of(self, group: Group) -> bool:
+        members = group.members
+        if not group.starting:
+            live = [child for child in members if child.state in LIVE]
+            if live:
+                return self._stop_unless_asked(live[-1])
+            if group.at is not None:
+                return False
+            group.starting = True
+        one_by_one = self.spec.start == "ordered"
+        if one_by_one and any(child.state is State.STARTING for child in members):
+            return False
+        for child in members:
+            if child.state not in LIVE:
+                self._start(child)
+                return True
+        return False
+
+    def _step_to_the_end(self) -> bool:
+        for child in reversed(self.children):
+            if child.state in LIVE:
+                return self._stop_unless_asked(child)
+            if child.state is not State.UNDEFINED:
+                self._finalize(child)
+                return True
+        self.mode = Mode.OVER
+        assert self.exit is not None
+        self._hands.end(self.exit)
+        return False
+
+    def _start(self, child: Child) -> None:
+        child.state = State.STARTING
+        child.started_at = None
+        try:
+            child.number = self._hands.start(child)
+        except RuntimeError as error:  # no thread can be started now
+            self._exited(child, Exit("start_failed", error))
+            return
+        if child.spec.start_timeout is not None:
+            self._arm(child, self._now + child.spec.start_timeout, "start_due")
+
+    def _arm(
+        self,
+        child: Child,
+        moment: float,
+        what: DueKind,
+    ) -> None:
+        child.disarm()
+        due = Due(what, child.id, child.number)
+        child.timer = self._hands.call_at(moment, due)
+
+    # -- stops
+
+    def _begin_stop(self, exit_: Exit) -> None:
+        if self.mode is Mode.STOPPING:
+            assert self.exit is not None
+            if exit_.kind == "fatal" and self.exit.kind != "fatal":
+                self.exit = exit_
+        elif self.mode is not Mode.OVER:
+            self.mode = Mode.STOPPING
+            self.exit = exit_
+            for group in list(self._groups):
+                self._drop(group)
+            for child in self.children:
+                child.group = None
+
+    def _shorten(self, deadline: float | None) -> None:
+        if deadline is None or (self.deadline is not None and self.deadline < deadline):
+            return
+        self.deadline = deadline
+        for child in list(self.children):
+            if child.state is State.STOPPING:
+                self._stop(child)
+
+    def _stop_unless_asked(self, child: Child) -> bool:
+        if child.state is State.STOPPING:
+            return False
+        self._stop(child)
+        return True
+
+    def _stop(self, child: Child) -> None:
+        """Ask a child to stop within its own limit and what is left of ours."""
+        limits = [child.spec.shutdown]
+        if self.deadline is not None:
+            limits.append(max(0.0, self.deadline - self._now))
+        limit = min((each for each in limits if each is not None), default=None)
+        busy = limit == 0 and self._hands.busy(child)
+        child.disarm()
+        child.state = State.STOPPING
+        self._hands.stop(child, None if limit is None else self._now + limit)
+        if limit is None:
+            return
+        if child.spec.is_supervisor:  # it keeps the deadline itself, and says so
+            self._arm(child, self._now + limit + SUPERVISOR_GRACE, "stop_due")
+        elif busy:
+            self._abandon(child, "was busy when no time was left for its stop")
+        else:
+            self._arm(child, self._now + (limit or IDLE_GRACE), "stop_due")
+
+
+def _has_been_up(child: Child) -> bool:
+    return child.was_up or child.state is State.UNDEFINED
+
+
+def _comes_back(restart: RestartType, exit_: Exit, *, asked: bool) -> bool:
+    """True when a sibling that a group restart took down starts again."""
+    if restart is RestartType.TRANSIENT:
+        return asked or exit_.abnormal
+    return restart is RestartType.PERMANENT
