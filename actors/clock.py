@@ -21,10 +21,12 @@ import logging
 import os
 import queue
 import random
+import sys
 import threading
 import time
 import types
 import weakref
+from collections import deque
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -234,6 +236,67 @@ class _NoHold:
 _NO_HOLD = _NoHold()
 
 
+class _SignalProofQueue:
+    """What ``queue.SimpleQueue`` is, for a Python older than 3.13.
+
+    There a ``SimpleQueue.get`` with a timeout waits for ever when a signal handler
+    interrupts it and its deadline has passed when the handler returns.  A lock's
+    ``acquire`` with a timeout does not.  ``put`` is as safe as SimpleQueue's, in a
+    signal handler too: two calls of C methods that never wait.
+    """
+
+    __slots__ = ("_gate", "_items")
+
+    def __init__(self) -> None:
+        self._items: deque[Any] = deque()
+        # Closed while locked.  Invariant: each put is followed by an opening, so a
+        # reader that waits at the gate will look again after it.
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def put(self, item: Any, /) -> None:
+        """See :meth:`WakeQueue.put`."""
+        self._items.append(item)
+        try:
+            self._gate.release()
+        except RuntimeError:  # open already
+            return
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
+        """See :meth:`WakeQueue.get`."""
+        end = None if timeout is None else SystemClock.monotonic() + timeout
+        last_look = not block
+        while True:
+            try:
+                item = self._items.popleft()
+            except IndexError:
+                if last_look:
+                    raise Empty from None
+            else:
+                if self._items:  # two puts opened once: let the next reader look too
+                    with contextlib.suppress(RuntimeError):
+                        self._gate.release()
+                return item
+            if end is None:
+                self._gate.acquire()
+            else:
+                left = end - SystemClock.monotonic()
+                last_look = left <= 0 or not self._gate.acquire(timeout=left)
+
+    def get_nowait(self) -> Any:
+        """See :meth:`WakeQueue.get_nowait`."""
+        return self.get(block=False)
+
+    def empty(self) -> bool:
+        """See :meth:`WakeQueue.empty`."""
+        return not self._items
+
+
+_wake_queue: Callable[[], WakeQueue] = (
+    queue.SimpleQueue if sys.version_info >= (3, 13) else _SignalProofQueue
+)
+
+
 def _genuine_monotonic() -> Callable[[], float]:
     monotonic = time.monotonic  # noqa: TID251  # this module is time's one home
     if isinstance(monotonic, types.BuiltinFunctionType):
@@ -258,7 +321,7 @@ class SystemClock:
     lock = staticmethod(threading.Lock)
     condition = staticmethod(threading.Condition)
     event = staticmethod(threading.Event)
-    queue: Callable[[], WakeQueue] = staticmethod(queue.SimpleQueue)
+    queue: Callable[[], WakeQueue] = staticmethod(_wake_queue)
     future: Callable[[], Future[Any]] = staticmethod(Future)
     reschedule: Callable[[], None] | None = None
     # Out of reach of freezegun's module scan, genuine even if imported while frozen.
