@@ -1,9 +1,9 @@
 """Ends a pipeline or a tree when the operating system asks for it.
 
 A signal handler interrupts the main thread anywhere, perhaps while it holds a lock, so
-ours does no more than append to a list and put to a ``SimpleQueue``.  Two threads wait
-for the first and for the second signal and do what each asks for: two, because the
-first is busy with the drain when the second comes.  They are started beforehand, so
+ours does no more than append to a list and put to a wake queue.  Two threads wait for
+the first and for the second signal and do what each asks for: two, because the first is
+busy with the drain when the second comes.  They are started beforehand, so
 that an ending needs nothing that could be lacking then.
 
 :Runs on: ``handle_signals`` and ``close`` on the main thread, as Python demands; the

@@ -1,0 +1,359 @@
+"""SIGTERM and SIGINT, delivered for real to scripts of their own.
+
+:Runs on: the test runner's thread; each script in a process of its own.
+:Owns: the processes, until they have ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actors.errors import ConfigurationError
+from supervision.signals import handle_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 60.0
+
+# What every script begins with: a target that says what is asked of it.
+PREFIX = """
+import os, signal, sys, threading
+from supervision.signals import handle_signals
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # may be inherited as ignored
+
+def say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")  # one write: lines stay whole
+    sys.stdout.flush()
+
+class Target:
+    def __init__(self):
+        self.given_up = threading.Event()
+        self.stopped = threading.Event()
+
+    def stop(self, *, timeout):
+        say("drain", timeout)
+        self.given_up.wait(30) if "hang" in sys.argv else None
+        say("drained")
+        self.stopped.set()
+
+    def stop_now(self, reason):
+        say("now:", reason)
+        self.given_up.set()
+
+target = Target()
+"""
+
+
+class Script:
+    """A running script whose lines are read one by one."""
+
+    def __init__(self, body: str, *arguments: str) -> None:
+        source = PREFIX + textwrap.dedent(body)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", source, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def rest(self) -> list[str]:
+        """The lines up to its end."""
+        output, _ = self.process.communicate(timeout=LIMIT)
+        return [line.strip() for line in output.splitlines()]
+
+
+@contextlib.contextmanager
+def running(body: str, *arguments: str) -> Iterator[Script]:
+    script = Script(body, *arguments)
+    limit = threading.Timer(LIMIT, script.process.kill)
+    limit.start()
+    try:
+        yield script
+    finally:
+        limit.cancel()
+        script.process.kill()
+        script.process.communicate()
+        limit.join()
+
+
+WAITING = """
+with handle_signals(target, drain_timeout=7) as signals:
+    say("ready")
+    target.stopped.wait()
+say("left", *signals.received)
+sys.exit(128 + signals.received[0])
+"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_first_signal_drains(number: signal.Signals) -> None:
+    with running(WAITING) as script:
+        assert script.line() == "ready"
+
+        script.send(number)
+
+        assert script.rest() == ["drain 7", "drained", f"left {int(number)}"]
+        assert script.process.returncode == 128 + number
+
+
+@pytest.mark.real
+def test_second_signal_stops_now_while_the_drain_hangs() -> None:
+    with running(WAITING, "hang") as script:
+        assert script.line() == "ready"
+        script.send(signal.SIGTERM)
+        assert script.line() == "drain 7"
+
+        script.send(signal.SIGINT)
+
+        assert script.rest() == ["now: second SIGINT", "drained", "left 15 2"]
+
+
+@pytest.mark.real
+def test_second_signal_is_obeyed_while_the_block_is_being_left() -> None:
+    body = """
+    with handle_signals(target) as signals:
+        say("ready")
+        signal.sigwait([signal.SIGUSR1])
+        say("leaving")
+    say("left", *signals.received)
+    """
+    body = (
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+        + textwrap.dedent(body)
+    )
+    with running(body, "hang") as script:
+        assert script.line() == "ready"
+        script.send(signal.SIGTERM)
+        script.send(signal.SIGUSR1)
+        lines = {script.line(), script.line()}
+        assert lines == {"leaving", "drain 25.0"}
+
+        script.send(signal.SIGTERM)
+
+        assert script.rest() == ["now: second SIGTERM", "drained", "left 15 15"]
+
+
+@pytest.mark.real
+def test_later_signals_change_nothing_more() -> None:
+    body = """
+    with handle_signals(target) as signals:
+        for _ in range(5):
+            os.kill(os.getpid(), signal.SIGTERM)
+        target.given_up.wait()
+    say("left", len(signals.received))
+    """
+    with running(body, "hang") as script:
+        lines = script.rest()
+
+    assert sorted(lines[:-2]) == ["drain 25.0", "now: second SIGTERM"]
+    assert lines[-2:] == ["drained", "left 5"]
+
+
+@pytest.mark.real
+def test_failing_drain_stops_now_and_is_logged() -> None:
+    body = """
+    import logging
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
+
+    def stop(*, timeout):
+        raise TimeoutError("still busy")
+
+    target.stop = stop
+    with handle_signals(target):
+        say("ready")
+        target.given_up.wait()
+    """
+    with running(body) as script:
+        assert script.line() == "ready"
+        script.send(signal.SIGTERM)
+        lines = script.rest()
+
+    assert lines[0] == "ERROR the drain after SIGTERM failed; stopping now"
+    assert "TimeoutError: still busy" in lines
+    assert lines[-1] == "now: the drain after SIGTERM failed"
+
+
+@pytest.mark.real
+def test_leaving_the_block_without_a_signal_asks_nothing_of_the_target() -> None:
+    body = """
+    with handle_signals(target) as signals:
+        pass
+    signals.close()
+    say("left", signals.received, threading.active_count())
+    """
+    with running(body) as script:
+        assert script.rest() == ["left [] 1"]
+
+
+@pytest.mark.real
+def test_storm_of_signals_during_waits_never_deadlocks() -> None:
+    """R85."""
+    body = """
+    from actors.stop_token import StopToken
+
+    def storm():
+        for _ in range(20_000):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with handle_signals(target) as signals:
+        sender = threading.Thread(target=storm)
+        sender.start()
+        lock = threading.Lock()
+        while sender.is_alive():
+            token = StopToken()
+            token.on_drain(lambda reason: None)
+            token.child().wait(1e-5)
+            token.cancel()
+            with lock:
+                token.wait()
+    say("left", len(signals.received) > 1)
+    """
+    with running(body) as script:
+        lines = script.rest()
+
+    assert lines[-1] == "left True"
+    assert sorted(lines[:-1]) == ["drain 25.0", "drained", "now: second SIGTERM"]
+
+
+# -- in this process, without a signal
+
+
+class Idle:
+    def stop(self, *, timeout: float) -> None:
+        raise AssertionError
+
+    def stop_now(self, reason: str) -> None:
+        raise AssertionError
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+def test_old_handlers_come_back() -> None:
+    before = handlers()
+
+    with handle_signals(Idle()):
+        with handle_signals(Idle()) as inner:
+            assert inner._on_signal in handlers()
+        assert inner._on_signal not in handlers()
+        assert handlers() != before
+
+    assert handlers() == before
+
+
+def test_old_handlers_come_back_after_an_exception() -> None:
+    before = handlers()
+
+    with pytest.raises(ValueError, match="host's"), handle_signals(Idle()):
+        raise ValueError("host's")
+
+    assert handlers() == before
+
+
+def test_plain_call_handles_signals_until_closed() -> None:
+    before = handlers()
+
+    signals = handle_signals(Idle())
+    assert handlers() == [signals._on_signal] * 2
+    signals.close()
+    signals.close()
+
+    assert handlers() == before
+
+
+def test_handler_installed_by_somebody_else_meanwhile_stays() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    with handle_signals(Idle()):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_other_threads_than_the_main_one_are_refused() -> None:
+    before = handlers()
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        with pytest.raises(ConfigurationError, match="on the main thread") as caught:
+            handle_signals(Idle())
+        errors.append(caught.value)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(LIMIT)
+
+    assert len(errors) == 1
+    assert handlers() == before
+
+
+def test_closing_on_another_thread_is_refused_and_changes_nothing() -> None:
+    refused: list[str] = []
+
+    with handle_signals(Idle()) as signals:
+
+        def close() -> None:
+            with pytest.raises(ConfigurationError) as caught:
+                signals.close()
+            refused.append(str(caught.value))
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        thread.join(LIMIT)
+        assert handlers() == [signals._on_signal] * 2
+
+    assert "leave its block there" in refused[0]
+
+
+@pytest.mark.parametrize("drain_timeout", [-1, float("nan")])
+def test_impossible_drain_timeout_is_refused(drain_timeout: float) -> None:
+    with pytest.raises(ConfigurationError, match="drain_timeout must be at least 0"):
+        handle_signals(Idle(), drain_timeout=drain_timeout)
+
+
+def test_target_that_cannot_be_stopped_is_refused_at_once() -> None:
+    before = handlers()
+
+    with pytest.raises(ConfigurationError, match=r"must have a method stop\(\)"):
+        handle_signals(object())  # type: ignore[arg-type]
+
+    assert handlers() == before
+
+
+def test_handlers_come_back_when_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = handlers()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        handle_signals(Idle())
+
+    assert handlers() == before
