@@ -3,7 +3,7 @@
 Starting a thread takes locks, which a signal handler must not do: it may have
 interrupted their holder.  On a ``SystemClock`` the thread is therefore started when the
 first callback is registered, and then stays: a daemon that nothing wakes but work.
-Handing it a call is then a deque's ``append`` and a ``SimpleQueue.put``, both safe in a
+Handing it a call is then an ``append`` and a wake queue's ``put``, both safe in a
 handler.  No signal handler uses another clock: there the thread is started by the call
 that is handed over and ends when it finds no more, so that none is left when a virtual
 clock ends.

@@ -248,6 +248,21 @@ def is_below(token: StopToken | None, ancestor: StopToken) -> bool:
     return False
 
 
+@pytest.mark.concurrent
+@pytest.mark.usefixtures("fast_switching")
+def test_signal_that_meets_another_one_on_its_way_waits_for_no_promise() -> None:
+    for _ in range(5):
+        chain = [StopToken()]
+        for _ in range(1_000):
+            chain.append(chain[-1].child())
+
+        def signal_from(start: int, chain: list[StopToken] = chain) -> None:
+            chain[start].cancel()
+            assert all(token.cancelled for token in chain[start:])
+
+        in_threads(*(partial(signal_from, start) for start in (0, 100, 200, 500)))
+
+
 # -- what is dropped, and depth
 
 
