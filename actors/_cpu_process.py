@@ -129,13 +129,13 @@ class CpuProcess:
             UsedAfterFork: In a forked copy of the process that made this object.
             RuntimeError: If another thread is in ``run``.
         """
-        mine = self._begin(token)
+        mine = self._begin(call, token)
         take_back = None
         try:
             if token is not None and mine.error is None:
                 # Called too if it was cancelled since we looked.
                 take_back = token.on_cancel(partial(self._on_token_thread, mine))
-            return self._run(mine, _Order(call, timeout, meta))
+            return self._run(mine, timeout, meta)
         except _NoReplyError as end:
             return Outcome(False, None, end.error, end.ran, end.pid)  # noqa: FBT003
         except BaseException:
@@ -146,8 +146,17 @@ class CpuProcess:
                 take_back()
             self._end(mine)
 
-    def kill(self, reason: str = "killed") -> bool:
+    @property
+    def closed(self) -> bool:
+        """True once ``close`` was called."""
+        return self._closed
+
+    def kill(self, reason: str = "killed", *, call: bytes | None = None) -> bool:
         """End the call in hand by killing the process.
+
+        Args:
+            reason: Becomes the text of ``Cancelled``.
+            call: Only if this very call is in hand.
 
         Returns:
             True if the call will not complete: its outcome is ``Cancelled``.  False if
@@ -156,8 +165,10 @@ class CpuProcess:
         Thread safety:
             Any thread; never blocks.
         """
-        call = self._call
-        return call is not None and self._kill(call, Cancelled(reason))
+        mine = self._call
+        if mine is None or (call is not None and mine.call is not call):
+            return False
+        return self._kill(mine, Cancelled(reason))
 
     def close(self) -> None:
         """End the process; a call in hand, or a later one, is cancelled.
@@ -182,14 +193,14 @@ class CpuProcess:
 
     # -- the call in hand
 
-    def _begin(self, token: StopToken | None) -> _Call:
+    def _begin(self, call: bytes, token: StopToken | None) -> _Call:
         if os.getpid() != self._home:
             message = (
                 f"{self.name} belongs to process {self._home} and was used in its "
                 f"forked copy {os.getpid()}; make a new one there"
             )
             raise UsedAfterFork(message)
-        mine = _Call(self._clock.queue())
+        mine = _Call(call, self._clock.queue())
         with self._lock:
             busy = self._call is not None
             if not busy:
@@ -213,15 +224,17 @@ class CpuProcess:
         for wake in closers:
             wake.put(None)
 
-    def _run(self, mine: _Call, order: _Order) -> Outcome:
+    def _run(
+        self, mine: _Call, timeout: float | None, meta: dict[str, Any] | None
+    ) -> Outcome:
         """Give the call to a process that lives, and wait for the reply."""
         while True:
             link = self._link_for(mine)
             began = self._clock.monotonic()
-            timer = self._start_timer(mine, order.timeout)
+            timer = self._start_timer(mine, timeout)
             try:
                 with self._clock.hold("a call runs in a worker process"):
-                    sent = self._send(link, order)
+                    sent = self._send(link, mine.call, meta)
                     reply = self._receive(link) if sent else None
             finally:
                 if timer is not None:
@@ -234,7 +247,7 @@ class CpuProcess:
                 raise _NoReplyError(mine.error or link.died(code), ran, link.pid)
             logger.debug("%s: process %d had died idle", self.name, link.pid)
 
-    def _send(self, link: CpuLink, order: _Order) -> bool:
+    def _send(self, link: CpuLink, call: bytes, meta: dict[str, Any] | None) -> bool:
         """Send the call; False if the process had died idle and cannot begin it."""
         if link.served and not link.quiet():
             return False
@@ -242,7 +255,7 @@ class CpuProcess:
         if self._path != sys.path:
             path = self._path = sys.path.copy()
         try:
-            link.send(pack_call(order.call, path, order.meta))
+            link.send(pack_call(call, path, meta))
         except (EOFError, OSError):
             return not link.served
         return True
@@ -363,28 +376,16 @@ class CpuProcess:
         return True
 
 
-class _Order:
-    """What the caller of ``run`` asked for."""
-
-    __slots__ = ("call", "meta", "timeout")
-
-    def __init__(
-        self, call: bytes, timeout: float | None, meta: dict[str, Any] | None
-    ) -> None:
-        self.call = call
-        self.timeout = timeout
-        self.meta = meta
-
-
 class _Call:
     """The call in hand; its fields are guarded by the process's lock.
 
     Invariant: ``done`` and ``killed`` are never both true; who sets one first decides.
     """
 
-    __slots__ = ("closers", "done", "error", "killed", "wake")
+    __slots__ = ("call", "closers", "done", "error", "killed", "wake")
 
-    def __init__(self, wake: WakeQueue) -> None:
+    def __init__(self, call: bytes, wake: WakeQueue) -> None:
+        self.call = call
         self.wake = wake
         self.done = False  # the reply was claimed
         self.killed = False  # error was set by a kill: the process is dead or dying

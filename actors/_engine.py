@@ -58,8 +58,12 @@ class Engine(Protocol):
             meta: Plain data for ``current_job()`` inside the call.
         """
 
-    def kill(self, reason: str = "killed") -> bool:
-        """End the running call; any thread.
+    def kill(self, reason: str = "killed", *, call: bytes | None = None) -> bool:
+        """End the call in hand; any thread.
+
+        Args:
+            reason: Becomes the text of ``Cancelled``.
+            call: Only if this very call is in hand.
 
         Returns:
             True if the call will not complete: its outcome is ``Cancelled``.
