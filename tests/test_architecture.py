@@ -32,7 +32,7 @@ ONLY_FOR = {"actors.testing": "supervision/pytest_plugin.py"}
 
 _CLOCK = frozenset({"actors/clock.py", "actors/testing/"})
 _PYKKA = frozenset(f"actors/{name}.py" for name in ("base", "cell", "future", "ref"))
-_POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py"})
+_POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py", "actors/_cpu_link.py"})
 # A worker's process has neither our clock nor our threads: it watches its life-line.
 _LIFE_LINE = _CLOCK | {"actors/_cpu_child.py"}
 _NOWHERE: frozenset[str] = frozenset()
