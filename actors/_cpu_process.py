@@ -65,6 +65,8 @@ class CpuProcess:
         JobNotPicklable: If the initializer or its arguments cannot travel.
     """
 
+    kills = True
+
     def __init__(
         self,
         *,

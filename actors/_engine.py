@@ -37,6 +37,13 @@ class Outcome(NamedTuple):
 class Engine(Protocol):
     """Runs pickled calls, one at a time, driven by one thread."""
 
+    kills: bool
+    """True if a timeout, a cancelled token or ``kill`` ends a call that has begun."""
+
+    @property
+    def kills(self) -> bool:
+        """True if a cancelled call will not complete: its process is killed."""
+
     @property
     def pid(self) -> int | None:
         """The process that runs the calls, if it is known and runs."""

@@ -179,11 +179,14 @@ class CpuPool(Executor):
         if wait:
             core.join()
 
-    def lend(self) -> CpuProcess:
+    def lend(self, *, name: str | None = None) -> CpuProcess:
         """Make a process with this pool's options for somebody who drives it.
 
         The borrower closes it.  Calls that are submitted to the pool itself have
         processes of their own.
+
+        Args:
+            name: For logs and errors.
 
         Raises:
             ConfigurationError: If ``max_workers`` processes are lent and not closed.
@@ -202,7 +205,8 @@ class CpuPool(Executor):
                     "make the pool with a larger max_workers"
                 )
                 raise ConfigurationError(message)
-            process = CpuProcess(name=f"{self._name}-lent-{number}", **self._options)
+            name = name or f"{self._name}-lent-{number}"
+            process = CpuProcess(name=name, **self._options)
             self._lent.append(process)
         return process
 
