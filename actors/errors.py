@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from actors.jobs import Job, Report
+    from actors.jobs import Job
+    from actors.results import Report
 
 __all__ = [
     "Cancelled",

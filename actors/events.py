@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors._ledger import Entry
-    from actors.jobs import Attempt, Job, JobResult
+    from actors.jobs import Job
+    from actors.results import Attempt, JobResult
 
 __all__ = [
     "ChildAbandoned",

@@ -1,7 +1,7 @@
-"""Jobs and what became of them: values, the table of legal status changes.
+"""Jobs and their options: values, and the table of legal status changes.
 
 :Runs on: any thread.
-:Owns: nothing; jobs and results are read-only after they are made.
+:Owns: nothing; a job is read-only once it is made.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import enum
 import functools
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
-from actors.errors import ConfigurationError, DeadJobs, HeadraceError
+from actors.errors import ConfigurationError
 from actors.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -20,20 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINAL",
+    "NO_OPTIONS",
     "STATUS_CHANGES",
-    "Attempt",
     "Job",
     "JobKind",
     "JobOptions",
-    "JobResult",
     "JobStatus",
-    "Report",
     "check_seconds",
     "job",
     "options_of",
 ]
 
 F = TypeVar("F", bound="Callable[..., Any]")
+Call: TypeAlias = "tuple[Callable[..., Any] | None, tuple[Any, ...], Mapping[str, Any]]"
 
 
 class JobKind(enum.Enum):
@@ -141,12 +139,17 @@ class JobOptions(NamedTuple):
     def over(self, wider: JobOptions) -> JobOptions:
         """These options, with ``wider``'s where these leave it open."""
         return JobOptions(
-            *(w if mine is None else mine for mine, w in zip(self, wider, strict=True))
+            wider.kind if self.kind is None else self.kind,
+            wider.delay if self.delay is None else self.delay,
+            wider.timeout if self.timeout is None else self.timeout,
+            wider.retry if self.retry is None else self.retry,
+            wider.key if self.key is None else self.key,
         )
 
 
 NO_OPTIONS: Final = JobOptions()
-_ATTRIBUTE = "__headrace_job__"
+_ATTRIBUTE: Final = "__headrace_job__"
+_NO_CALL: Final[Call] = (None, (), {})
 
 
 def options_of(fn: object) -> JobOptions:
@@ -247,7 +250,7 @@ class Job:
             kind=kind, delay=delay, timeout=timeout, retry=retry, key=key
         )
         if callable(fn_or_payload):
-            self._fill(None, fn_or_payload, None, args, kwargs or {}, options, name)
+            self._fill(None, (fn_or_payload, args, kwargs or {}), None, options, name)
             return
         if args or kwargs:
             msg = (
@@ -255,23 +258,19 @@ class Job:
                 "give a callable to call, or put everything into the payload"
             )
             raise ConfigurationError(msg)
-        self._fill(None, None, fn_or_payload, (), {}, options, name)
+        self._fill(None, _NO_CALL, fn_or_payload, options, name)
 
     def _fill(
         self,
         id: int | None,  # noqa: A002  # the contract's name
-        fn: Callable[..., Any] | None,
+        call: Call,
         payload: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
         options: JobOptions,
         name: str | None,
     ) -> None:
         self._id = id
-        self._fn = fn
+        self._fn, self._args, self._kwargs = call
         self._payload = payload
-        self._args = args
-        self._kwargs = kwargs
         self._kind, self._delay, self._timeout, self._retry, self._key = options
         self._name = name
 
@@ -288,29 +287,17 @@ class Job:
         return made
 
     @classmethod
-    def numbered(
-        cls,
-        id: int,  # noqa: A002
-        source: Job | None,
-        options: JobOptions,
-        call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]] | None,
-    ) -> Job:
-        """Make the copy that a pipeline works with: numbered, every option decided.
-
-        Args:
-            id: The number, from 1 in each pipeline.
-            source: The host's own job, or ``None`` for a plain call.
-            options: Decided options.
-            call: Function, arguments and keyword arguments of a plain call.
-        """
+    def called(cls, id: int, call: Call, options: JobOptions) -> Job:  # noqa: A002
+        """Make the numbered job of a plain call, every option decided."""
         made = cls.__new__(cls)
-        if call is not None:
-            made._fill(id, call[0], None, call[1], call[2], options, None)
-        elif source is not None:
-            s = source
-            made._fill(
-                id, s._fn, s._payload, s._args, s._kwargs, options, source._name
-            )
+        made._fill(id, call, None, options, None)  # noqa: SLF001  # its own class
+        return made
+
+    def numbered(self, id: int, options: JobOptions) -> Job:  # noqa: A002
+        """Make the copy that a pipeline works with: numbered, every option decided."""
+        made = type(self).__new__(type(self))
+        call = (self._fn, self._args, self._kwargs)
+        made._fill(id, call, self._payload, options, self._name)  # noqa: SLF001
         return made
 
     @property
@@ -382,175 +369,3 @@ class Job:
     def __repr__(self) -> str:
         number = "unsubmitted" if self._id is None else f"#{self._id}"
         return f"<Job {number} {self.name} {self.kind.value}>"
-
-
-class Attempt(NamedTuple):
-    """One run of a job.
-
-    Attributes:
-        number: From 1.
-        worker: Name of the worker that ran it.
-        began_at: When it began, on the pipeline's monotonic clock.
-        ended_at: When it ended.
-        error: What it raised; ``None`` when it succeeded.
-        process_id: Of the process that ran it; ``None`` for a thread.
-    """
-
-    number: int
-    worker: str
-    began_at: float
-    ended_at: float
-    error: BaseException | None = None
-    process_id: int | None = None
-
-    @property
-    def ran(self) -> float:
-        """Seconds it ran."""
-        return self.ended_at - self.began_at
-
-
-class JobResult:
-    """What became of a job; read-only.
-
-    Attributes are properties: ``job``, ``status`` (final), ``error``, ``attempts``,
-    ``waited`` and ``ran`` in seconds.
-    """
-
-    __slots__ = ("_attempts", "_error", "_job", "_ran", "_status", "_value", "_waited")
-
-    def __init__(
-        self,
-        job: Job,
-        status: JobStatus,
-        value: Any = None,
-        error: BaseException | None = None,
-        attempts: tuple[Attempt, ...] = (),
-        waited: float = 0.0,
-        ran: float = 0.0,
-    ) -> None:
-        self._job = job
-        self._status = status
-        self._value = value
-        self._error = error
-        self._attempts = attempts
-        self._waited = waited
-        self._ran = ran
-
-    @property
-    def job(self) -> Job:
-        """The job, with its payload or arguments, key and name."""
-        return self._job
-
-    @property
-    def id(self) -> int:
-        """The job's number."""
-        return self._job._id or 0  # noqa: SLF001  # same module
-
-    @property
-    def status(self) -> JobStatus:
-        """Succeeded, dead, cancelled or returned."""
-        return self._status
-
-    @property
-    def ok(self) -> bool:
-        """True when it succeeded."""
-        return self._status is JobStatus.SUCCEEDED
-
-    @property
-    def value(self) -> Any:
-        """What the job returned.
-
-        Raises:
-            BaseException: The job's own error when it did not succeed.
-        """
-        if self._status is JobStatus.SUCCEEDED:
-            return self._value
-        if self._error is not None:
-            raise self._error
-        msg = f"{self._job!r} has no value, it was {self._status.value}"
-        raise HeadraceError(msg)
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why it did not succeed; ``None`` when it did."""
-        return self._error
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """Its runs, oldest first; empty when it never began."""
-        return self._attempts
-
-    @property
-    def waited(self) -> float:
-        """Seconds between acceptance and settling in which it did not run."""
-        return self._waited
-
-    @property
-    def ran(self) -> float:
-        """Seconds that its attempts took together."""
-        return self._ran
-
-    @property
-    def duration(self) -> float:
-        """Seconds from acceptance to settling: ``waited + ran``."""
-        return self._waited + self._ran
-
-    def __repr__(self) -> str:
-        outcome = repr(self._value) if self.ok else repr(self._error)
-        return f"<JobResult #{self.id} {self._status.value} {outcome:.80}>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """The sums of a pipeline, a scope or one ``run``, at one moment.
-
-    ``accepted = succeeded + dead + cancelled + returned + jobs not yet settled``.
-
-    Attributes:
-        accepted: Jobs let in.
-        succeeded: Jobs that returned a value.
-        dead: Jobs that failed for good.
-        cancelled: Jobs given up because somebody asked.
-        returned: Jobs handed back by a stop.
-        undelivered: Results that the sink was not given, or did not acknowledge.
-        unfinished: The jobs not yet settled, and those returned.
-        first_error: The first dead job's error.
-    """
-
-    accepted: int = 0
-    succeeded: int = 0
-    dead: int = 0
-    cancelled: int = 0
-    returned: int = 0
-    undelivered: tuple[JobResult, ...] = ()
-    unfinished: tuple[Job, ...] = ()
-    first_error: BaseException | None = None
-
-    @property
-    def unsettled(self) -> int:
-        """Jobs accepted and not yet settled."""
-        settled = self.succeeded + self.dead + self.cancelled + self.returned
-        return self.accepted - settled
-
-    @property
-    def ok(self) -> bool:
-        """True when every accepted job succeeded and every result was delivered."""
-        return self.succeeded == self.accepted and not self.undelivered
-
-    def raise_for_dead(self) -> None:
-        """Raise if a job is dead.
-
-        Raises:
-            DeadJobs: From the first dead job's error.
-        """
-        if self.dead:
-            some = "1 job is dead" if self.dead == 1 else f"{self.dead} jobs are dead"
-            msg = f"{some}; the first error was {self.first_error!r}"
-            raise DeadJobs(msg, self) from self.first_error
-
-    def __str__(self) -> str:
-        text = (
-            f"accepted {self.accepted} = {self.succeeded} succeeded + {self.dead} dead"
-            f" + {self.cancelled} cancelled + {self.returned} returned"
-        )
-        return text + (f" + {self.unsettled} unsettled" if self.unsettled else "")

@@ -92,7 +92,7 @@ class RetryPolicy:
         self._check()
 
     def _check(self) -> None:
-        retries = self.max_retries
+        retries: object = self.max_retries
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
             msg = f"max_retries must be a whole number of 0 or more, got {retries!r}"
             raise ConfigurationError(msg)
@@ -190,8 +190,8 @@ def _is_number(value: object) -> bool:
 
 def _error_types(option: str, given: type[BaseException] | ErrorTypes) -> ErrorTypes:
     types = given if isinstance(given, tuple) else (given,)
-    for cls in types:
-        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            msg = f"{option} must be exception classes, got {cls!r}"
+    for each in list[object](types):  # wider than promised: hosts without types
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            msg = f"{option} must be exception classes, got {each!r}"
             raise ConfigurationError(msg)
     return types

@@ -1,0 +1,121 @@
+"""Jobs that are summed, waited for and cancelled together; pure.
+
+:Runs on: whoever holds the ledger's lock.
+:Owns: the sums of one group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors.clock import WakeQueue
+    from actors.jobs import Job
+    from actors.results import JobResult
+    from actors.stop_token import StopToken
+
+__all__ = ["Group"]
+
+
+class Group:
+    """Jobs that are summed, waited for and cancelled together; a pipeline is the root.
+
+    Invariant: ``accepted == succeeded + dead + cancelled + returned + unsettled``.
+    """
+
+    __slots__ = (
+        "accepted",
+        "cancelled",
+        "dead",
+        "first_error",
+        "name",
+        "parent",
+        "pending",
+        "returned",
+        "returned_jobs",
+        "sink",
+        "sink_error",
+        "succeeded",
+        "token",
+        "unsettled",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        parent: Group | None = None,
+        *,
+        sink: Callable[[JobResult], object] | None = None,
+        token: StopToken | None = None,
+    ) -> None:
+        self.name = name
+        self.parent = parent
+        self.sink = sink
+        self.token = token
+        self.sink_error: BaseException | None = None
+        self.accepted = self.succeeded = self.dead = self.cancelled = self.returned = 0
+        self.unsettled = 0
+        self.pending = 0  # settled, and neither acknowledged nor kept
+        self.returned_jobs: list[Job] = []
+        self.first_error: BaseException | None = None
+        self.waiters: list[WakeQueue] = []
+
+    @property
+    def idle(self) -> bool:
+        """True when everything accepted is settled and delivered."""
+        return not self.unsettled and not self.pending
+
+    @property
+    def root(self) -> Group:
+        """The outermost group that this one is counted in."""
+        return self if self.parent is None else self.parent.root
+
+    def within(self, other: Group) -> bool:
+        """True if this is ``other`` or below it."""
+        return any(group is other for group in self.and_above())
+
+    def and_above(self) -> Iterator[Group]:
+        """This group and those it is counted in, inner first."""
+        group: Group | None = self
+        while group is not None:
+            yield group
+            group = group.parent
+
+    def accept(self) -> None:
+        """Count one job in."""
+        for group in self.and_above():
+            group.accepted += 1
+            group.unsettled += 1
+
+    def settle(self, result: JobResult) -> None:
+        """Count one job's end; its delivery is pending from now on."""
+        for group in self.and_above():
+            group.unsettled -= 1
+            group.pending += 1
+            match result.status:
+                case JobStatus.SUCCEEDED:
+                    group.succeeded += 1
+                case JobStatus.DEAD:
+                    group.dead += 1
+                    if group.first_error is None:
+                        group.first_error = result.error
+                case JobStatus.CANCELLED:
+                    group.cancelled += 1
+                case _:
+                    group.returned += 1
+                    group.returned_jobs.append(result.job)
+
+    def delivered(self) -> list[WakeQueue]:
+        """Count one delivery; returns whom to wake because a group became idle."""
+        wakes: list[WakeQueue] = []
+        for group in self.and_above():
+            group.pending -= 1
+            if group.idle and group.waiters:
+                wakes += group.waiters
+                group.waiters = []
+        return wakes

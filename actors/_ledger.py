@@ -1,0 +1,376 @@
+"""The pure table of the ledger: what is accepted, where it stands, how it ends.
+
+No thread, no lock, no clock: every method is told the time.  The locked shell around
+it is :mod:`actors.ledger`.
+
+:Runs on: whoever holds the ledger's lock.
+:Owns: entries, the heap of delayed jobs, what each worker has in hand, results not yet
+    acknowledged, and the sums of every group.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from actors.errors import Cancelled, HeadraceError, ShutdownTimeout
+from actors.jobs import FINAL, STATUS_CHANGES, JobStatus
+from actors.results import Attempt, JobResult, Report
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+    from contextvars import ContextVar
+
+    from actors._group import Group
+    from actors.clock import WakeQueue
+    from actors.job_future import JobFuture
+    from actors.jobs import Job
+    from actors.stop_token import StopToken
+
+__all__ = ["Delivery", "DeliveryState", "Entry", "Table", "Verdict"]
+
+
+class Entry:
+    """One accepted job and everything the ledger knows about it."""
+
+    __slots__ = (
+        "accepted_at",
+        "attempts",
+        "begun_at",
+        "cancel_reason",
+        "context",
+        "counted",
+        "due_at",
+        "fast_lane",
+        "future",
+        "group",
+        "job",
+        "kill",
+        "lease",
+        "privileged",
+        "ran",
+        "refusal",
+        "status",
+        "token",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        job: Job,
+        group: Group,
+        future: JobFuture | None = None,
+        *,
+        counted: bool = True,
+        privileged: bool = False,
+        context: Mapping[ContextVar[Any], Any] | None = None,
+    ) -> None:
+        self.job = job
+        self.group = group
+        self.future = future
+        self.counted = counted  # False: a nested call, part of its job's own attempt
+        self.privileged = privileged  # enters also while the intake is draining
+        self.context = context
+        self.status = JobStatus.WAITING
+        self.lease = 0
+        self.attempts: list[Attempt] = []
+        self.accepted_at = 0.0
+        self.due_at = 0.0
+        self.begun_at: float | None = None
+        self.ran = 0.0
+        self.worker = ""
+        self.fast_lane = False  # due again: goes ahead of new jobs, needs no place
+        self.cancel_reason: str | None = None
+        self.token: StopToken | None = None
+        self.kill: Callable[[str], object] | None = None
+        self.refusal: HeadraceError | None = None
+
+    def change(self, status: JobStatus) -> None:
+        """Move to another status, if the table of changes allows it."""
+        if status not in STATUS_CHANGES[self.status]:
+            msg = (
+                f"{self.job!r} cannot go from {self.status.value} to {status.value}; "
+                "this is a bug in headrace, please report it"
+            )
+            raise HeadraceError(msg)
+        self.status = status
+
+
+class DeliveryState(enum.Enum):
+    """Where a settled result stands on its way to the sink."""
+
+    MAILED = "mailed"  # the worker that settled it sends it to the collector
+    POSTED = "posted"  # the collector fetches it from the ledger
+    HANDED = "handed"  # the sink was called, or is being called
+    KEPT = "kept"  # the sink will not be called; it stands in the report
+
+
+class Delivery:
+    """A settled result that the collector has not acknowledged."""
+
+    __slots__ = ("group", "result", "state")
+
+    def __init__(self, result: JobResult, group: Group, state: DeliveryState) -> None:
+        self.result = result
+        self.group = group
+        self.state = state
+
+
+class Verdict(NamedTuple):
+    """What a call of ``settle`` decided.
+
+    Attributes:
+        result: The final result; ``None`` when the job is tried again.
+        delivery: Its way to the sink; ``None`` for nested calls and retries.
+        due_at: When the next attempt is due; ``None`` when the result is final.
+    """
+
+    result: JobResult | None
+    delivery: Delivery | None
+    due_at: float | None = None
+
+
+class Table:
+    """Every accepted job in exactly one place."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}  # counted, accepted and not settled
+        self.in_hand: dict[str, Entry] = {}  # by worker
+        self.undelivered: dict[int, Delivery] = {}
+        self.delayed = 0
+        self.late = 0
+        self.retried = 0
+        self._heap: list[tuple[float, int, Entry]] = []
+        self._pushed = 0
+
+    # -- in
+
+    def enter(self, entry: Entry, now: float) -> bool:
+        """Accept a job; True if it is due now, False if it waits in the heap."""
+        entry.accepted_at = now
+        if entry.counted:
+            self.entries[_id(entry)] = entry
+            entry.group.accept()
+        delay = entry.job.delay
+        if not delay:
+            return True
+        self._delay(entry, now + delay)
+        return False
+
+    def _delay(self, entry: Entry, due_at: float) -> None:
+        entry.status = JobStatus.DELAYED
+        entry.due_at = due_at
+        self._pushed += 1
+        self.delayed += 1
+        heapq.heappush(self._heap, (due_at, self._pushed, entry))
+
+    def next_due(self) -> float | None:
+        """When the first delayed job is due; ``None`` when none waits for a time."""
+        heap = self._heap
+        while heap and heap[0][2].status is not JobStatus.DELAYED:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def pop_due(self, now: float) -> list[Entry]:
+        """Take the jobs that are due out of the heap, earliest first."""
+        due: list[Entry] = []
+        while (at := self.next_due()) is not None and at <= now:
+            entry = heapq.heappop(self._heap)[2]
+            entry.change(JobStatus.WAITING)
+            self.delayed -= 1
+            due.append(entry)
+        return due
+
+    # -- in hand
+
+    def take(self, entry: Entry, worker: str) -> int:
+        """Give a job into a worker's hand; returns the lease to settle it with."""
+        entry.change(JobStatus.RUNNING)
+        entry.worker = worker
+        entry.lease += 1
+        entry.begun_at = None
+        self.in_hand[worker] = entry
+        return entry.lease
+
+    def put_back(self, entry: Entry) -> None:
+        """Take a job that has not begun out of its worker's hand; raises the lease."""
+        self._drop(entry)
+        entry.change(JobStatus.WAITING)
+
+    def _drop(self, entry: Entry) -> None:
+        entry.lease += 1
+        if self.in_hand.get(entry.worker) is entry:
+            del self.in_hand[entry.worker]
+        entry.kill = None
+
+    # -- out
+
+    def settle(
+        self,
+        entry: Entry,
+        lease: int,
+        attempt: Attempt,
+        value: Any,
+        *,
+        rng: random.Random,
+        stopping: bool,
+    ) -> Verdict | None:
+        """Decide what an attempt's end means; the first call with the lease wins.
+
+        Args:
+            entry: The job.
+            lease: What ``take`` returned.
+            attempt: The attempt that ended.
+            value: What it returned.
+            rng: Generator for the jitter of a retry.
+            stopping: True in the cancel phase of a stop.
+
+        Returns:
+            The verdict, or ``None`` when the lease is not the current one.
+        """
+        if entry.lease != lease:
+            self.late += not isinstance(attempt.error, Cancelled)
+            return None
+        self._drop(entry)
+        entry.attempts.append(attempt)
+        entry.ran += attempt.ran
+        status = status_of(attempt.error, entry.cancel_reason, stopping=stopping)
+        error = attempt.error
+        if status is JobStatus.DEAD:
+            wait = self._retry_wait(entry, attempt, rng)
+            if wait is not None and not stopping:
+                self.retried += 1
+                self._delay(entry, attempt.ended_at + wait)
+                return Verdict(None, None, entry.due_at)
+            if wait is not None:  # it has tries left that a stop leaves no time for
+                status = JobStatus.RETURNED
+        if status is JobStatus.RETURNED:
+            error = returned_error(entry.job)
+        return self._close(
+            entry, status, value, error, attempt.ended_at, DeliveryState.MAILED
+        )
+
+    @staticmethod
+    def _retry_wait(entry: Entry, attempt: Attempt, rng: random.Random) -> float | None:
+        policy = entry.job.retry
+        if policy is None or attempt.error is None or entry.cancel_reason is not None:
+            return None
+        elapsed = attempt.ended_at - entry.accepted_at
+        return policy.next_delay(attempt.number, attempt.error, elapsed, rng)
+
+    def withdraw(
+        self, entry: Entry, status: JobStatus, error: BaseException, now: float
+    ) -> Verdict:
+        """End a job from outside its attempt: cancelled, returned or never to run.
+
+        A job in hand loses its lease, so whatever its worker says later is late.
+        """
+        if entry.status is JobStatus.DELAYED:
+            self.delayed -= 1
+        elif entry.status is JobStatus.RUNNING:
+            self._drop(entry)
+            if entry.begun_at is not None:
+                number = len(entry.attempts) + 1
+                run = Attempt(number, entry.worker, entry.begun_at, now, error)
+                entry.attempts.append(run)
+                entry.ran += run.ran
+        return self._close(entry, status, None, error, now, DeliveryState.POSTED)
+
+    def _close(  # noqa: PLR0917  # private, one call site each way
+        self,
+        entry: Entry,
+        status: JobStatus,
+        value: Any,
+        error: BaseException | None,
+        now: float,
+        state: DeliveryState,
+    ) -> Verdict:
+        entry.change(status)
+        waited = max(0.0, now - entry.accepted_at - entry.ran)
+        attempts = tuple(entry.attempts)
+        result = JobResult(entry.job, status, value, error, attempts, waited, entry.ran)
+        if not entry.counted:
+            return Verdict(result, None)
+        number = _id(entry)
+        del self.entries[number]
+        delivery = self.undelivered[number] = Delivery(result, entry.group, state)
+        entry.group.settle(result)
+        return Verdict(result, delivery)
+
+    # -- delivery
+
+    def hand(self, delivery: Delivery) -> bool:
+        """Mark a result as handed to the sink; False if it was before."""
+        if delivery.state not in (DeliveryState.MAILED, DeliveryState.POSTED):
+            return False
+        delivery.state = DeliveryState.HANDED
+        return True
+
+    def acknowledge(self, delivery: Delivery) -> list[WakeQueue]:
+        """Forget a delivered result; returns whom to wake."""
+        if self.undelivered.pop(delivery.result.id, None) is None:
+            return []
+        return delivery.group.delivered()
+
+    def keep(self, delivery: Delivery) -> list[WakeQueue]:
+        """Leave a result undelivered for good; returns whom to wake."""
+        if delivery.state is DeliveryState.KEPT:
+            return []
+        delivery.state = DeliveryState.KEPT
+        return delivery.group.delivered()
+
+    def to_deliver(self, *states: DeliveryState) -> list[Delivery]:
+        """The undelivered results in one of ``states``, in the order they settled."""
+        return [d for d in self.undelivered.values() if d.state in states]
+
+    # -- views
+
+    def unsettled(self, group: Group) -> list[Entry]:
+        """The jobs of a group that are not settled, in the order they were accepted."""
+        return [e for e in self.entries.values() if e.group.within(group)]
+
+    def report(self, group: Group) -> Report:
+        """The sums of a group, with its unfinished jobs and undelivered results."""
+        return Report(
+            accepted=group.accepted,
+            succeeded=group.succeeded,
+            dead=group.dead,
+            cancelled=group.cancelled,
+            returned=group.returned,
+            undelivered=tuple(
+                d.result for d in self.undelivered.values() if d.group.within(group)
+            ),
+            unfinished=tuple(e.job for e in self.unsettled(group))
+            + tuple(group.returned_jobs),
+            first_error=group.first_error,
+        )
+
+
+def status_of(
+    error: BaseException | None, cancel_reason: str | None, *, stopping: bool
+) -> JobStatus:
+    """The final status that an attempt's end stands for, retries left aside."""
+    if error is None:
+        return JobStatus.SUCCEEDED
+    if isinstance(error, Cancelled):
+        if stopping and cancel_reason is None:
+            return JobStatus.RETURNED
+        return JobStatus.CANCELLED
+    return JobStatus.DEAD
+
+
+def returned_error(job: Job) -> ShutdownTimeout:
+    """What a job's future gets that had begun when a stop handed it back."""
+    msg = f"{job!r} was still running when the pipeline stopped; it was handed back"
+    return ShutdownTimeout(msg, None, job)
+
+
+def _id(entry: Entry) -> int:
+    number = entry.job.id
+    assert number is not None  # numbered at intake
+    return number
+
+
+assert set(STATUS_CHANGES) >= FINAL  # the table names every status

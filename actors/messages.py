@@ -1,0 +1,58 @@
+"""The words that stages say to each other, and who can be told.
+
+Data travels in the bounded lane of a mailbox and may make its sender wait; control
+travels in the lane that never blocks and is read first.
+
+:Runs on: any thread.
+:Owns: nothing; messages are values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from actors._ledger import Delivery
+    from actors.stop_token import StopToken
+
+__all__ = [
+    "DueChanged",
+    "Recipient",
+    "ResultSettled",
+    "ResultsPosted",
+    "WorkerDown",
+]
+
+
+class Recipient(Protocol):
+    """Whom a stage can tell something; an actor's ref is one, and so is a test's list.
+
+    ``tell`` may wait for room, ``tell_control`` never waits.
+    """
+
+    def tell(self, message: Any, *, token: StopToken | None = None) -> None:
+        """Send data; waits for room until ``token`` is cancelled."""
+
+    def tell_control(self, message: Any) -> bool:
+        """Send control; False when the recipient has ended."""
+
+
+class ResultSettled(NamedTuple):
+    """Data, worker to collector: this result wants to be delivered."""
+
+    delivery: Delivery
+
+
+class ResultsPosted(NamedTuple):
+    """Control, anybody to collector: results wait in the ledger for delivery."""
+
+
+class DueChanged(NamedTuple):
+    """Control, anybody to dispatcher: the first moment at which a job is due moved."""
+
+
+class WorkerDown(NamedTuple):
+    """Control, supervision to dispatcher: this worker ended; settle what it held."""
+
+    worker: str
+    reason: str
