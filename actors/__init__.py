@@ -73,6 +73,7 @@ from actors.jobs import (
     JobStatus,
     check_seconds,
     job,
+    options_of,
 )
 from actors.ledger import Ledger
 from actors.mailbox import Mailbox
@@ -151,6 +152,7 @@ __all__ = [
     "checkpoint",
     "current_job",
     "job",
+    "options_of",
     "raw_lock",
     "role_in",
     "sleep",
