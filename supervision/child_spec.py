@@ -26,15 +26,20 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
+    overload,
 )
 
+from actors.cell import UNSET
 from actors.errors import ConfigurationError
 from supervision.strategies import Backoff, Strategy, intensity_needed
 
 if TYPE_CHECKING:
     import pykka
 
-__all__ = ["UNSET", "ChildSpec", "RestartType", "Siblings", "SupervisorSpec", "Unset"]
+    from actors.cell import Unset
+    from actors.ref import ActorRef
+
+__all__ = ["ChildSpec", "RestartType", "Siblings", "SupervisorSpec"]
 
 A = TypeVar("A", bound="pykka.Actor")
 Mailbox: TypeAlias = Literal["keep", "fresh"]
@@ -44,19 +49,6 @@ Start: TypeAlias = Literal["ordered", "parallel"]
 DEFAULT_SHUTDOWN: Final = 5.0
 DEFAULT_START_TIMEOUT: Final = 30.0
 _NO_KWARGS: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class Unset(enum.Enum):
-    """The type of :data:`UNSET`."""
-
-    UNSET = "unset"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""The actor class decides."""
 
 
 class RestartType(enum.Enum):
@@ -90,7 +82,13 @@ _RESTARTED: Final[Mapping[RestartType, frozenset[str]]] = {
 class Siblings(Protocol):
     """What a callable ``kwargs`` is given: the children of the same supervisor."""
 
-    def ref(self, child: str | ChildSpec[A]) -> pykka.ActorRef[A]:
+    @overload
+    def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
+
+    @overload
+    def ref(self, child: str) -> ActorRef[Any]: ...
+
+    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
         """The ref of a sibling; it exists before the sibling has started."""
 
 

@@ -144,6 +144,21 @@ class Machine:
         self._shorten(deadline)
         self._advance()
 
+    def shorten(self, deadline: float, now: float) -> None:
+        """Have a stop, under way or to come, end by ``deadline``."""
+        self._now = now
+        self._shorten(deadline)
+        self._advance()
+
+    def take_over(self, exit_: Exit, now: float) -> None:
+        """Stop, with hands that lost the timers: ask again whoever is stopping."""
+        self._now = now
+        self._begin_stop(exit_)
+        for child in list(self.children):
+            if child.state is State.STOPPING:
+                self._stop(child)
+        self._advance()
+
     # -- endings of one child
 
     def _expected(self, what: Notice, child: Child, number: int) -> bool:

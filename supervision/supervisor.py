@@ -1,0 +1,268 @@
+"""An actor whose state is its children: it starts, watches, restarts and stops them.
+
+Its thread never waits for a child.  Notices of the children, timers and stop requests
+reach it in the control lane, the state machine (:mod:`supervision.machine`) says what
+to do next, and after each of them a new picture is published.
+
+:Runs on: the supervisor's own thread; ``start`` on the caller's; ``_hear`` on the
+    children's, where it only puts into the control lane.
+:Owns: the machine and, through it, the cells of the children.
+:Blocks: ``start``, until all children run.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+
+from actors.base import Actor
+from actors.cell import Cell
+from actors.clock import ambient_clock
+from actors.exits import Down, Failing, Started
+from supervision.child_spec import SupervisorSpec
+from supervision.child_state import Child, Due, Mode
+from supervision.errors import StartFailed, SupervisorGaveUp
+from supervision.hands import CellHands, make_cell
+from supervision.last_will import LastWill
+from supervision.machine import Machine
+from supervision.supervisor_ref import Budget, SupervisorRef
+from supervision.tree import Board, Refs, Tree, picture_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.clock import Clock
+    from actors.events import Listener
+    from actors.exits import Exit, Notice, StopRequest
+    from actors.ref import ActorRef
+    from supervision.child_spec import ChildSpec, Start
+    from supervision.child_state import Timer
+    from supervision.strategies import Strategy
+
+__all__ = ["StartFailed", "Supervisor", "SupervisorGaveUp", "SupervisorRef"]
+
+
+class Ready(Started):
+    """A supervisor's own notice: all its children have started."""
+
+    __slots__ = ()
+
+
+class Heard(NamedTuple):
+    """A child's notice, on its way to the incarnation of the supervisor it is for."""
+
+    number: int
+    child: Child
+    notice: Notice
+
+
+class Supervisor(Actor):
+    """Starts children in order, restarts those that fail, stops them in reverse.
+
+    ``Supervisor.start(...)`` makes the root of a tree.  A nested supervisor is a child
+    like any other: ``ChildSpec(Supervisor, (strategy, children), {"intensity": 10})``.
+
+    Args:
+        strategy: A :class:`Strategy` or its value.
+        children: The specs, in the order of start.
+        intensity: More than this many restarts within ``period`` seconds, and the
+            supervisor gives up: it stops its children and fails to its own supervisor.
+        period: Seconds.
+        start: ``"ordered"``: each child starts when the one before it runs;
+            ``"parallel"``: all at once.
+    """
+
+    is_supervisor: ClassVar[bool] = True
+    capacity = None
+
+    def __init__(
+        self,
+        strategy: Strategy | str,
+        children: Iterable[ChildSpec[Any]] = (),
+        *,
+        intensity: int = 3,
+        period: float = 5.0,
+        start: Start = "ordered",
+    ) -> None:
+        super().__init__()
+        self._spec = SupervisorSpec(
+            strategy, children, intensity=intensity, period=period, start=start
+        )
+        self._machine: Machine | None = None
+
+    @classmethod
+    def check_arguments(cls, *args: Any, **kwargs: Any) -> None:
+        """Check what a nested supervisor will be made from; starts nothing.
+
+        Raises:
+            ConfigurationError: If it would be refused.
+        """
+        if cls.__init__ is Supervisor.__init__:  # a subclass's arguments are its own
+            SupervisorSpec(*args, **kwargs)
+
+    @classmethod
+    def start(
+        cls,
+        strategy: Strategy | str,
+        children: Iterable[ChildSpec[Any]] = (),
+        *,
+        intensity: int = 3,
+        period: float = 5.0,
+        start: Start = "ordered",
+        on_event: Listener | None = None,
+        clock: Clock | None = None,
+        name: str | None = None,
+    ) -> SupervisorRef:
+        """Start a tree and wait until all its children run.
+
+        1. The specs are checked; nothing has started yet.
+        2. The root starts on its own thread, then child after child on theirs.
+        3. If one does not start, those that have are stopped, in reverse order.
+
+        Args:
+            strategy: A :class:`Strategy` or its value.
+            children: The specs, in the order of start.
+            intensity: More restarts than this within ``period`` end the tree.
+            period: Seconds.
+            start: ``"ordered"`` or ``"parallel"``.
+            on_event: Told each supervision event (see :mod:`actors.events`), mostly on
+                the supervisors' threads: it must be short and never wait.
+            clock: The ambient clock by default.
+            name: Name of the root, ``"root"`` by default.
+
+        Raises:
+            ConfigurationError: If a spec is not allowed.
+            StartFailed: If a child did not start.
+
+        Example:
+            ::
+
+                with Supervisor.start("one_for_one", [ChildSpec(Greeter)]) as tree:
+                    tree.ref("Greeter").proxy().greet("Ada").get()
+        """
+        children = tuple(children)
+        options = {"intensity": intensity, "period": period, "start": start}
+        SupervisorSpec(strategy, children, **options)  # type: ignore[arg-type]
+        clock = ambient_clock() if clock is None else clock
+        name = name or "root"
+        ready = clock.future()
+
+        def hear(notice: Notice) -> bool:
+            if isinstance(notice, Ready):
+                ready.set_result(None)
+            return not isinstance(notice, Down)  # nobody restarts a root: its cell ends
+
+        cell = Cell(
+            cls, (strategy, children), options, name=name, clock=clock, report=hear
+        )
+        ref = SupervisorRef(cell, Board(name, Tree(clock, on_event)))
+        ref.start_tree(ready)
+        return ref
+
+    # -- the actor's life
+
+    def on_start(self) -> None:
+        """Begin to start the children; returns before they run."""
+        board = cast("SupervisorRef", self.actor_ref).board
+        self._board = board
+        self._hear_by: Callable[[Heard], bool] = self.actor_ref.tell_control
+        self._hands = CellHands(board, self._call_at, self._on_ready)
+        self._machine = machine = Machine(
+            board.name, self._spec, self._children(), self._hands, rng=self.clock.rng
+        )
+        machine.begin(self.clock.monotonic())
+        self._publish()
+        if self._hands.exit is not None:  # not one thread could be started
+            raise self._hands.exit.error or StartFailed(f"{board.name} did not start")
+
+    def _children(self) -> list[Child]:
+        """Make the places of all children, so that they can refer to each other."""
+        board, cell = self._board, self.actor_ref.cell
+        refs: dict[str, ActorRef[Any]] = {}
+        siblings = Refs(board.name, refs)
+        children = []
+        for spec in self._spec.children:
+            child = Child(spec)
+            child.handle = made = make_cell(
+                spec,
+                board=board,
+                parent=cell,
+                token=self.stop_token,
+                report=functools.partial(self._hear, child),
+                siblings=siblings,
+            )
+            if issubclass(spec.actor_class, Supervisor):
+                below = Board(f"{board.name}/{spec.id}", board.tree)
+                made.ref = SupervisorRef(made, below)
+            refs[spec.id] = made.ref
+            children.append(child)
+        board.refs = siblings
+        return children
+
+    def on_control(self, message: Any) -> Exit | None:
+        """Take a notice, a timer or a budget, and do what follows from it."""
+        machine, now = self._machine, self.clock.monotonic()
+        assert machine is not None
+        match message:
+            case Heard():
+                self._heard(machine, message, now)
+            case Due():
+                machine.due(message, now)
+            case Budget():
+                machine.shorten(message.deadline, now)
+            case _:
+                return super().on_control(message)
+        return self._publish()
+
+    def asked_to_stop(self, request: StopRequest) -> Exit | None:
+        """Stop the children first; the loop goes on until they have ended."""
+        assert self._machine is not None
+        self._machine.stop(request.exit, request.deadline, self.clock.monotonic())
+        return self._publish()
+
+    def on_end(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
+        """Leave no child behind, should the loop have ended before they did."""
+        machine = self._machine
+        if machine is None or machine.mode is Mode.OVER:
+            return
+        will = LastWill(machine, self._hands, self.clock)
+        self._hear_by = will.hear
+        will.carry_out(exit)
+        self._publish()
+
+    # -- notices
+
+    def _hear(self, child: Child, notice: Notice) -> bool:
+        """On the child's thread: pass its notice on."""
+        return self._hear_by(Heard(self.incarnation, child, notice))
+
+    def _heard(self, machine: Machine, heard: Heard, now: float) -> None:
+        child, notice = heard.child, heard.notice
+        if heard.number != self.incarnation:  # of a child of the supervisor before
+            if isinstance(notice, Down):
+                notice.cell.finalize(notice.exit)
+            return
+        machine_hears(machine, child, notice, now)
+
+    def _on_ready(self) -> None:
+        cell = self.actor_ref.cell
+        cell.notify(Ready(cell, self.incarnation))
+
+    def _call_at(self, moment: float, due: Due) -> Timer:
+        return self.schedule(moment - self.clock.monotonic(), due)
+
+    def _publish(self) -> Exit | None:
+        """Show the children as they are now; the exit, if it is time to go."""
+        assert self._machine is not None
+        self._board.picture = picture_of(self._machine.children)
+        return self._hands.exit
+
+
+def machine_hears(machine: Machine, child: Child, notice: Notice, now: float) -> None:
+    """Give a child's notice to the machine."""
+    if isinstance(notice, Down):
+        machine.down(child, notice.number, notice.exit, now)
+    elif isinstance(notice, Failing):
+        machine.failing(child, notice.number, now)
+    elif isinstance(notice, Ready) or not child.spec.is_supervisor:
+        machine.started(child, notice.number, now)

@@ -1,0 +1,318 @@
+"""What the host holds of a tree: refs of its children, pictures of it, its endings.
+
+:Runs on: any thread; at the interpreter's exit, ``_end_live_trees`` on the main thread.
+:Owns: the set of live trees of this process.
+:Guards: ``_live_lock`` guards ``_live``.
+:Blocks: ``wait``, ``shutdown``, a blocking ``stop`` and leaving the ``with``, until the
+    tree has ended or their time is over.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from concurrent.futures import TimeoutError as NotInTime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, overload
+
+from actors.clock import SystemClock, raw_lock
+from actors.errors import WouldDeadlock
+from actors.exits import Exit
+from actors.ref import ActorRef, current_cell
+from supervision.errors import StartFailed, SupervisorGaveUp
+from supervision.tree import ChildCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from types import TracebackType
+
+    import pykka
+
+    from actors.cell import Cell
+    from actors.exits import Undelivered, Zombie
+    from actors.stop_token import StopToken
+    from supervision.child_spec import A, ChildSpec
+    from supervision.tree import Board, ChildInfo
+
+__all__ = ["Budget", "SupervisorRef"]
+
+logger = logging.getLogger("headrace.supervision")
+
+EXIT_LIMIT: Final = 10.0
+"""Seconds that all live trees together have at the interpreter's exit."""
+STOP_NOW_LIMIT: Final = 1.0
+"""Seconds that children have to give up what they hold when a tree stops now."""
+MARGIN: Final = 1.0
+"""Seconds beyond the tree's own deadline before a caller stops waiting for its end."""
+
+
+class Budget(NamedTuple):
+    """Control: a stop is coming, or under way, that must end by ``deadline``."""
+
+    deadline: float
+
+
+class SupervisorRef(ActorRef[Any]):
+    """The ref of a supervisor: an ``ActorRef`` that also knows the children.
+
+    A context manager: leaving the block shuts the tree down, and raises what
+    :meth:`wait` raises unless the block itself has raised.
+
+    Args:
+        cell: The supervisor's place.
+        board: Where it publishes.
+    """
+
+    def __init__(self, cell: Cell, board: Board) -> None:
+        super().__init__(cell)
+        cell.ref = self
+        self.board = board
+        self._ended: Future[Exit] = cell.clock.future()
+        cell.on_final(self._ended.set_result)
+
+    # -- the children
+
+    @overload
+    def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
+
+    @overload
+    def ref(self, child: str) -> ActorRef[Any]: ...
+
+    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
+        """The ref of a child; the same through all its restarts.
+
+        Args:
+            child: Its id, or its spec, whose type the ref then has.
+
+        Raises:
+            KeyError: If there is no such child.
+        """
+        return self.board.refs.ref(child)
+
+    def which_children(self) -> tuple[ChildInfo, ...]:
+        """The children, in the order of start, after the newest transition."""
+        return self.board.picture.children
+
+    def count_children(self) -> ChildCounts:
+        """How many children there are, by what they are and do."""
+        children = self.which_children()
+        states = [child.state for child in children]
+        supervisors = sum(child.is_supervisor for child in children)
+        return ChildCounts(
+            specs=len(children),
+            active=len(children)
+            - states.count("restarting")
+            - states.count("undefined"),
+            restarting=states.count("restarting"),
+            supervisors=supervisors,
+            actors=len(children) - supervisors,
+        )
+
+    def zombies(self) -> tuple[Zombie, ...]:
+        """Threads below this supervisor that were left behind and still run."""
+        return self.board.tree.zombies(self.board.name)
+
+    def undelivered(self) -> tuple[Undelivered, ...]:
+        """The newest messages below this supervisor that nobody will handle."""
+        return self.board.tree.undelivered(self.board.name)
+
+    # -- endings
+
+    @property
+    def stop_token(self) -> StopToken:
+        """Signalled when the tree is told to stop."""
+        run = self.cell.incarnation
+        return self.cell.token if run is None else run.stop_token
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the tree has ended by itself or by somebody's order.
+
+        Returns:
+            False if it had not within ``timeout`` seconds.
+
+        Raises:
+            SupervisorGaveUp: If it ended by too many restarts; ``__cause__`` is the
+                last failure.
+            BaseException: What ended a child fatally, the same object.
+            WouldDeadlock: If called by an actor of the tree.
+        """
+        self._refuse_from_inside("wait")
+        try:
+            exit_ = self._ended.result(timeout)
+        except NotInTime:
+            return False
+        error = self._error_of(exit_)
+        if error is not None:
+            raise error
+        return True
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Stop the children in reverse order, then the supervisor; wait for it.
+
+        Called again, by anybody, it waits for the same ending.
+
+        Args:
+            timeout: Seconds for the whole tree; it cuts each child's own limit.
+                ``None`` leaves those as they are.
+
+        Returns:
+            True when the tree has ended.
+
+        Raises:
+            WouldDeadlock: If called by an actor of the tree; ``stop_now`` is allowed.
+        """
+        self._refuse_from_inside("shutdown")
+        self.cell.stop_now("shutdown", deadline=self._deadline(timeout))
+        return self._has_ended(None if timeout is None else timeout + MARGIN)
+
+    def stop_now(self, reason: str, *, timeout: float = STOP_NOW_LIMIT) -> None:
+        """Have the tree give up what it holds and end; never blocks.
+
+        Args:
+            reason: Why, in words.
+            timeout: Seconds for the whole tree.
+        """
+        self.cell.stop_now(reason, deadline=self._deadline(timeout))
+
+    def stop(  # type: ignore[override]  # as Pykka's, and the time is the tree's too
+        self, *, block: bool = True, timeout: float | None = None
+    ) -> bool | pykka.Future[bool]:
+        """Stop the tree as Pykka stops an actor.
+
+        Args:
+            block: False returns a future of the answer.
+            timeout: Seconds for the whole tree; it cuts each child's own limit.
+
+        Returns:
+            True if this or an earlier request stopped it, False if it was dead.
+
+        Raises:
+            pykka.Timeout: If it had not ended even so.
+            WouldDeadlock: If it blocks and is called by an actor of the tree.
+        """
+        if block:
+            self._refuse_from_inside("stop")
+        reply = super().stop(block=False)
+        if timeout is not None:
+            self.tell_control(Budget(self.cell.clock.monotonic() + timeout))
+        if not block:
+            return reply
+        return bool(reply.get(timeout=None if timeout is None else timeout + MARGIN))
+
+    def when_ended(self, fn: Callable[[Exit], object]) -> None:
+        """Call ``fn(exit)`` once, when the tree has ended, or now if it has.
+
+        It runs on the thread that ends the tree, and must not wait.
+        """
+        self.cell.on_final(fn)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+        if error is None:
+            self.wait()
+
+    # -- for the supervisor
+
+    def start_tree(self, ready: Future[None]) -> None:
+        """Start the root and wait until ``ready``.
+
+        Raises:
+            StartFailed: If it ended before that.
+        """
+
+        def on_final(exit_: Exit) -> None:
+            with _live_lock:
+                _live.pop(self, None)
+            if not ready.done():
+                ready.set_exception(self._start_error(exit_))
+
+        with _live_lock:
+            _live[self] = os.getpid()
+        self.cell.on_final(on_final)
+        try:
+            self.cell.start()
+        except RuntimeError as error:
+            message = f"{self.board.name} did not start: {error}"
+            failure = StartFailed(message)
+            failure.__cause__ = error
+            self.cell.finalize(Exit("start_failed", failure))
+        try:
+            ready.result()
+        except BaseException:
+            self.stop_now("its start was interrupted")
+            raise
+
+    # -- helpers
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        return None if timeout is None else self.cell.clock.monotonic() + timeout
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        try:
+            self._ended.result(timeout)
+        except NotInTime:
+            return False
+        return True
+
+    def _refuse_from_inside(self, what: str) -> None:
+        cell = current_cell()
+        while cell is not None:
+            if cell is self.cell:
+                message = (
+                    f"{what} of {self.board.name} from inside would wait for itself; "
+                    "use stop_now() or stop(block=False)"
+                )
+                raise WouldDeadlock(message)
+            cell = cell.parent
+
+    def _error_of(self, exit_: Exit) -> BaseException | None:
+        """What an ending that nobody ordered raises."""
+        if not exit_.abnormal:
+            return None
+        if exit_.kind == "fatal" and exit_.error is not None:
+            return exit_.error
+        message = f"{self.board.name} gave up; the last failure was {exit_.error!r}"
+        if exit_.kind != "gave_up":
+            message = f"{self.board.name} ended ({exit_.kind}): {exit_.error!r}"
+        gave_up = SupervisorGaveUp(message)
+        gave_up.__cause__ = exit_.error
+        return gave_up
+
+    def _start_error(self, exit_: Exit) -> BaseException:
+        error = exit_.error
+        if isinstance(error, StartFailed) or (exit_.kind == "fatal" and error):
+            return error
+        message = f"{self.board.name} ended ({exit_.kind}) before all children ran"
+        failure = StartFailed(message)
+        failure.__cause__ = error
+        return failure
+
+
+_live_lock = raw_lock()  # Guards _live. Held for O(1) work; nothing else inside.
+_live: dict[SupervisorRef, int] = {}  # the trees that run, with the process they are of
+
+
+@atexit.register
+def _end_live_trees() -> None:
+    """End what the host has not, with the threads that exist."""
+    trees = [
+        tree
+        for tree, pid in list(_live.items())
+        if pid == os.getpid() and isinstance(tree.cell.clock, SystemClock)
+    ]
+    for tree in reversed(trees):
+        logger.info("%s still runs at the interpreter's exit: stopped", tree.board.name)
+        tree.stop_now("interpreter exit", timeout=EXIT_LIMIT)
+    end = SystemClock.monotonic() + EXIT_LIMIT + MARGIN
+    for tree in reversed(trees):
+        if not tree._has_ended(max(0.0, end - SystemClock.monotonic())):  # noqa: SLF001
+            logger.error("%s did not end at the interpreter's exit", tree.board.name)

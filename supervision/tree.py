@@ -1,0 +1,233 @@
+"""What all supervisors of one tree share, and the pictures they publish of themselves.
+
+A supervisor replaces its :class:`Picture` after each transition; readers take the
+newest one from any thread, without a message and without a lock.
+
+:Runs on: any thread.
+:Owns: the tree's listeners, and the records of undelivered messages and zombies.
+:Guards: ``Tree._lock`` guards ``_left_behind`` and ``undelivered_count``.
+:Blocks: nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
+
+from actors.clock import raw_lock
+from actors.events import Listeners, MessageUndelivered
+from supervision.child_state import State
+from supervision.crash_log import CrashLog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pykka
+
+    from actors.cell import Cell
+    from actors.clock import Clock
+    from actors.events import Listener
+    from actors.exits import Undelivered, Zombie
+    from actors.ref import ActorRef
+    from supervision.child_spec import ChildSpec
+    from supervision.child_state import Child
+
+__all__ = ["Board", "ChildCounts", "ChildInfo", "Picture", "Refs", "Tree"]
+
+A = TypeVar("A", bound="pykka.Actor")
+
+UNDELIVERED_KEPT: Final = 1000
+"""How many undelivered messages a tree keeps; older ones are only counted."""
+
+
+class ChildInfo(NamedTuple):
+    """One child at one moment.
+
+    Attributes:
+        id: Its spec's id.
+        state: ``running``, ``starting``, ``restarting``, ``stopping`` or ``undefined``
+            (down for good).
+        ref: Its ref.
+        incarnation: Number of the present or last one; 0 before the first.
+        restarts: How often a failure of its own has made it start again.
+        is_supervisor: True for a nested supervisor.
+    """
+
+    id: str
+    state: str
+    ref: ActorRef[Any]
+    incarnation: int
+    restarts: int
+    is_supervisor: bool
+
+
+class ChildCounts(NamedTuple):
+    """How many children a supervisor has, in the words of OTP's ``count_children``.
+
+    Attributes:
+        specs: All it has a spec of.
+        active: Those with a thread.
+        restarting: Those that wait for their restart.
+        supervisors: Nested supervisors among all.
+        actors: The others.
+    """
+
+    specs: int
+    active: int
+    restarting: int
+    supervisors: int
+    actors: int
+
+
+class Picture(NamedTuple):
+    """A supervisor's children after its newest transition, in the order of start."""
+
+    children: tuple[ChildInfo, ...] = ()
+
+
+# What a child's state is called outside; WAITING is part of the supervisor's start.
+_PUBLIC: Final[Mapping[State, str]] = {
+    State.WAITING: "starting",
+    State.STARTING: "starting",
+    State.RUNNING: "running",
+    State.FAILING: "stopping",
+    State.STOPPING: "stopping",
+    State.RESTARTING: "restarting",
+    State.UNDEFINED: "undefined",
+}
+
+
+def picture_of(children: Sequence[Child]) -> Picture:
+    """Take a picture; on the supervisor's thread."""
+    return Picture(
+        tuple(
+            ChildInfo(
+                child.id,
+                _PUBLIC[child.state],
+                child.handle.ref,
+                child.number,
+                child.restarts,
+                child.spec.is_supervisor,
+            )
+            for child in children
+        )
+    )
+
+
+class Refs:
+    """The refs of one supervisor's children, there before the children start.
+
+    Args:
+        supervisor: Its name, for errors.
+        refs: By child id.
+    """
+
+    __slots__ = ("_refs", "_supervisor")
+
+    def __init__(self, supervisor: str, refs: Mapping[str, ActorRef[Any]]) -> None:
+        self._supervisor = supervisor
+        self._refs = refs
+
+    @overload
+    def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
+
+    @overload
+    def ref(self, child: str) -> ActorRef[Any]: ...
+
+    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
+        """The ref of a child, by its id or its spec.
+
+        Raises:
+            KeyError: If there is none; it names those there are.
+        """
+        child_id = child if isinstance(child, str) else child.id
+        try:
+            return self._refs[child_id]
+        except KeyError:
+            there = ", ".join(self._refs) or "none"
+            message = f"{self._supervisor} has no child {child_id!r}; it has: {there}"
+            raise KeyError(message) from None
+
+
+class Tree:
+    """What all supervisors of one tree share; it outlives each of them.
+
+    Args:
+        clock: The tree's clock.
+        on_event: Told each event, after the log.
+
+    Attributes:
+        listeners: Told each event.
+        undelivered_count: How many messages became undelivered in all.
+    """
+
+    def __init__(self, clock: Clock, on_event: Listener | None = None) -> None:
+        self.clock = clock
+        self.listeners = Listeners(CrashLog(clock))
+        if on_event is not None:
+            self.listeners.add(on_event)
+        self.undelivered_count = 0
+        self._undelivered: deque[tuple[str, Undelivered]] = deque(
+            maxlen=UNDELIVERED_KEPT
+        )
+        self._left_behind: tuple[tuple[str, Cell], ...] = ()
+        self._lock = raw_lock()  # Guards the fields named above. O(children), no calls.
+
+    def note_undelivered(self, supervisor: str, record: Undelivered) -> None:
+        """Keep a message that no child will handle; on any thread."""
+        with self._lock:
+            self.undelivered_count += 1
+            self._undelivered.append((supervisor, record))
+        self.listeners.emit(
+            MessageUndelivered(
+                supervisor, record.child, record.number, record.message, record.why
+            )
+        )
+
+    def note_left_behind(self, supervisor: str, cell: Cell) -> None:
+        """Remember a cell that has a thread too many."""
+        with self._lock:
+            known = tuple(each for each in self._left_behind if each[1].zombies)
+            if not any(each[1] is cell for each in known):
+                known = (*known, (supervisor, cell))
+            self._left_behind = known
+
+    def undelivered(self, supervisor: str) -> tuple[Undelivered, ...]:
+        """The newest undelivered messages below a supervisor."""
+        with self._lock:
+            kept = tuple(self._undelivered)
+        return tuple(record for name, record in kept if _is_below(name, supervisor))
+
+    def zombies(self, supervisor: str) -> tuple[Zombie, ...]:
+        """The threads left behind below a supervisor that still run."""
+        return tuple(
+            zombie
+            for name, cell in self._left_behind
+            if _is_below(name, supervisor)
+            for zombie in cell.zombies
+        )
+
+
+def _is_below(name: str, supervisor: str) -> bool:
+    return name == supervisor or name.startswith(f"{supervisor}/")
+
+
+class Board:
+    """Where one supervisor publishes; it outlives the supervisor's restarts.
+
+    Args:
+        name: The supervisor's path in the tree: ``root/workers``.
+        tree: What it shares with the others.
+
+    Attributes:
+        picture: The newest.
+        refs: Of the present incarnation's children.
+    """
+
+    __slots__ = ("name", "picture", "refs", "tree")
+
+    def __init__(self, name: str, tree: Tree) -> None:
+        self.name = name
+        self.tree = tree
+        self.picture = Picture()
+        self.refs = Refs(name, {})
