@@ -1,0 +1,206 @@
+"""Many calls of one function, with a bound on how many are out at a time.
+
+``map`` is Python 3.14's ``Executor.map`` with a ``buffersize`` by default: values in
+order, the first error raised in its place.  ``results`` gives every result as it
+settles, failures as values.
+
+:Runs on: the caller's thread, which also pulls the iterables; the rest of a dropped map
+    on a thread of its own.
+:Owns: the calls that are out and the iterator that the next ones come from.
+:Blocks: ``next``, until the next value is there or the timeout passes; on room for jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from actors.errors import HeadraceError
+from supervision.reaper import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from actors import Clock, JobFuture, JobResult, WakeQueue
+
+__all__ = ["Calls", "MapIterator", "ResultsIterator"]
+
+logger = logging.getLogger("headrace.mapping")
+T = TypeVar("T")
+
+
+class Calls:
+    """The calls of one map: those that are out, and those still to come.
+
+    Args:
+        submit: Submits one call; ``privileged`` when the caller is gone.
+        items: Argument tuples.
+        buffersize: How many may be out; ``None`` for all.
+        clock: The pipeline's.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[..., JobFuture],
+        items: Iterator[tuple[Any, ...]],
+        buffersize: int | None,
+        clock: Clock,
+    ) -> None:
+        self._submit = submit
+        self._items = items
+        self._buffersize = buffersize
+        self.clock = clock
+        self.out: deque[JobFuture] = deque()
+        self.error: BaseException | None = None  # of the iterable, or of a submit
+        self.ended = False
+        self.taken_from = False
+
+    def pull(self) -> JobFuture | None:
+        """Submit the next call; ``None`` when there is none."""
+        if self.ended:
+            return None
+        try:
+            args = next(self._items)
+        except StopIteration:
+            self.ended = True
+            return None
+        except Exception as error:  # noqa: BLE001  # raised after the results before it
+            return self._fail(error)
+        try:
+            future = self._submit(args)
+        except HeadraceError as error:
+            return self._fail(error)
+        self.out.append(future)
+        return future
+
+    def _fail(self, error: BaseException) -> None:
+        self.ended, self.error = True, error
+
+    def fill(self) -> None:
+        """Submit until ``buffersize`` calls are out."""
+        while self._buffersize is None or len(self.out) < self._buffersize:
+            if self.pull() is None:
+                return
+
+    # -- when the iterator is gone
+
+    def dropped(self) -> None:
+        """The iterator is garbage: run the rest, or cancel what has not begun."""
+        if self.taken_from:
+            self.cancel()
+        elif not self.ended:
+            thread = self.clock.thread(
+                self._run_rest, name="headrace-map-rest", daemon=True
+            )
+            thread.start()
+
+    def cancel(self) -> None:
+        """Cancel the calls that are out and have not begun; make no more."""
+        self.ended = True
+        while self.out:
+            future = self.out.pop()
+            if not future.running():
+                future.cancel()
+
+    def _run_rest(self) -> None:
+        """Submit what is left, values discarded; on a thread of its own."""
+        self.out.clear()
+        try:
+            for args in self._items:
+                self._submit(args, privileged=True)
+        except Exception:  # nobody is left to raise it to
+            logger.exception(
+                "the rest of a map whose results nobody took ended early; what was "
+                "submitted before still runs"
+            )
+
+
+class _CallIterator(Generic[T]):
+    """What both iterators share."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._watch = watch(self, calls.dropped)
+
+    def __iter__(self) -> Iterator[T]:
+        return self  # type: ignore[return-value]  # subclasses have __next__
+
+    def close(self) -> None:
+        """Cancel what has not begun; a generator's ``close``."""
+        self._watch.detach()
+        self._calls.cancel()
+
+    def _end(self) -> None:
+        """Raise what the iterable raised, or stop."""
+        self._watch.detach()
+        error, self._calls.error = self._calls.error, None
+        if error is not None:
+            raise error
+        raise StopIteration
+
+
+class MapIterator(_CallIterator[Any]):
+    """Values in the order of the calls.
+
+    Args:
+        calls: The calls, filled.
+        deadline: When the next value must be there, on the clock; ``None`` for never.
+    """
+
+    def __init__(self, calls: Calls, deadline: float | None) -> None:
+        super().__init__(calls)
+        self._deadline = deadline
+
+    def __next__(self) -> Any:
+        calls = self._calls
+        calls.taken_from = True
+        if not calls.out:
+            self._end()
+        future = calls.out.popleft()
+        left = None
+        if self._deadline is not None:
+            left = max(0.0, self._deadline - calls.clock.monotonic())
+        try:
+            value = future.result(left)
+        except BaseException:
+            future.cancel()
+            self.close()
+            raise
+        calls.pull()
+        return value
+
+
+class ResultsIterator(_CallIterator["JobResult"]):
+    """Results as they settle.
+
+    Args:
+        calls: The calls; their futures are to call :meth:`arrived`'s queue.
+        queue: Where each settled result is put.
+        allow_wait: Raises ``WouldDeadlock`` where a wait for this future must not be.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        queue: WakeQueue,
+        allow_wait: Callable[[JobFuture], Any],
+    ) -> None:
+        super().__init__(calls)
+        self._queue = queue
+        self._allow_wait = allow_wait
+
+    def __next__(self) -> JobResult:
+        calls = self._calls
+        calls.taken_from = True
+        if not calls.out:
+            self._end()
+        if self._queue.empty():
+            with self._allow_wait(calls.out[0]):
+                future = self._queue.get()
+        else:
+            future = self._queue.get()
+        calls.out.remove(future)
+        calls.pull()
+        result: JobResult = future.job_result()
+        return result

@@ -1,0 +1,131 @@
+"""What a pipeline was asked to be, checked before anything starts.
+
+:Runs on: the host's thread; pure but for asking the host for its cores.
+:Owns: nothing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from actors import CpuPool, Producer, Worker, check_seconds
+from actors.errors import ConfigurationError
+from supervision.child_spec import ChildSpec
+
+if TYPE_CHECKING:
+    from actors import Clock, DeadLetters, JobResult, RetryPolicy
+
+__all__ = ["CpuWorkers", "PipelineOptions", "ProducerLike"]
+
+CpuWorkers: TypeAlias = (
+    "int | CpuPool | concurrent.futures.Executor"
+    " | Callable[[], concurrent.futures.Executor] | None"
+)
+ProducerLike: TypeAlias = "Producer | type[Producer] | ChildSpec[Any] | Iterable[Any]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineOptions:
+    """The arguments of :class:`supervision.Pipeline`, valid."""
+
+    workers: int
+    cpu_workers: CpuWorkers
+    capacity: int | None
+    max_delayed: int
+    retry: RetryPolicy | None
+    timeout: float | None
+    worker_class: type[Worker] | None
+    producers: tuple[ProducerLike, ...]
+    sink: Callable[[JobResult], object] | None
+    on_sink_error: Literal["stop", "continue"]
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    dead_letters: DeadLetters
+    clock: Clock
+    name: str
+    progress: bool
+    nested_capacity: int
+
+    def __post_init__(self) -> None:
+        """Check every option; the first wrong one is named."""
+        _check_count("workers", self.workers)
+        if self.capacity is not None:
+            _check_count("capacity", self.capacity, "use None for no bound")
+        _check_count("max_delayed", self.max_delayed)
+        _check_count("nested_capacity", self.nested_capacity)
+        check_seconds("timeout", self.timeout, positive=True)
+        self._check_cpu_workers()
+        if self.worker_class is not None and not (
+            isinstance(self.worker_class, type)
+            and issubclass(self.worker_class, Worker)
+        ):
+            msg = (
+                "worker_class must be a subclass of actors.Worker, "
+                f"got {self.worker_class!r}"
+            )
+            raise ConfigurationError(msg)
+        for option in ("sink", "initializer"):
+            value = getattr(self, option)
+            if value is not None and not callable(value):
+                msg = f"{option} must be callable or None, got {value!r}"
+                # concurrent.futures raises this class for an initializer
+                raise TypeError(msg)
+        if self.on_sink_error not in ("stop", "continue"):
+            msg = (
+                f"on_sink_error must be 'stop' or 'continue', "
+                f"got {self.on_sink_error!r}"
+            )
+            raise ConfigurationError(msg)
+
+    def _check_cpu_workers(self) -> None:
+        given = self.cpu_workers
+        if given is None or isinstance(given, (CpuPool, concurrent.futures.Executor)):
+            return
+        if isinstance(given, int):
+            _check_count("cpu_workers", given)
+        elif not callable(given):
+            msg = (
+                "cpu_workers must be a number of processes, a CpuPool, an Executor or "
+                f"a callable that makes one, got {given!r}"
+            )
+            raise ConfigurationError(msg)
+
+    @property
+    def takes_payloads(self) -> bool:
+        """True when the workers have a ``handle`` of their own."""
+        return (
+            self.worker_class is not None
+            and self.worker_class.handle is not Worker.handle
+        )
+
+
+def check_producers(producers: Iterable[ProducerLike]) -> tuple[ProducerLike, ...]:
+    """Refuse what cannot produce.
+
+    Raises:
+        ConfigurationError: Naming the one that cannot.
+    """
+    if isinstance(producers, Producer):
+        producers = (producers,)
+    checked = tuple(producers)
+    for place, given in enumerate(checked):
+        good = isinstance(given, (Producer, ChildSpec, Iterable)) or (
+            isinstance(given, type) and issubclass(given, Producer)
+        )
+        if not good or isinstance(given, (str, bytes)):
+            msg = (
+                f"producers[{place}] must be a Producer, a Producer class, a ChildSpec "
+                f"or an iterable of jobs, got {given!r}"
+            )
+            raise ConfigurationError(msg)
+    return checked
+
+
+def _check_count(option: str, value: object, way_out: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        hint = f"; {way_out}" if way_out else ""
+        msg = f"{option} must be a whole number of at least 1, got {value!r}{hint}"
+        raise ConfigurationError(msg)

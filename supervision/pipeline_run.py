@@ -1,0 +1,439 @@
+"""One run of a pipeline: its ledger, its tree of actors, and how both end.
+
+A ``Pipeline`` makes a new run at each start; the run does not refer to the pipeline, so
+that a pipeline nobody holds can be noticed and its run ended.
+
+:Runs on: the host's threads; ``tree_ended`` on the thread that ends the tree.
+:Owns: the ledger, the tree, the stop token, the counters, the state of the ending.
+:Guards: ``_lock`` guards ``_waiters``, ``_finished`` and the count of producers.
+:Blocks: ``start`` until all children run; ``wait``, ``drain`` and ``end`` as they say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import (
+    CpuPool,
+    Empty,
+    ForeignExecutor,
+    Group,
+    JobKind,
+    JobOptions,
+    Ledger,
+    Metrics,
+    Role,
+    StopToken,
+    Submitter,
+    WorkerStats,
+    raw_lock,
+    role_in,
+    usable_cores,
+)
+from actors.errors import (
+    ProducerError,
+    ShutdownTimeout,
+    SinkError,
+    UsedAfterFork,
+    WouldDeadlock,
+)
+from actors.events import ChildAbandoned, ChildDown, Listeners
+from actors.messages import WorkerDown
+from supervision.pipeline_tree import build_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+
+    from supervision.supervisor_ref import SupervisorRef
+
+    from actors import Exit, JobFuture, Report, Snapshot, WakeQueue
+    from supervision.pipeline_options import CpuWorkers, PipelineOptions
+
+__all__ = ["PipelineRun"]
+
+logger = logging.getLogger("headrace.pipeline")
+
+_LEAST_TREE_TIME: Final = 0.25  # what healthy threads are given to end in, seconds
+
+
+class PipelineRun:
+    """From one start to one stop.
+
+    Args:
+        options: What the pipeline was asked to be.
+        listeners: Who hears of jobs' and children's events.
+    """
+
+    def __init__(self, options: PipelineOptions, listeners: Listeners) -> None:
+        self.options = options
+        self.clock = options.clock
+        self.pid = os.getpid()
+        self.token = StopToken(clock=self.clock, name=options.name)
+        self.foreign = _foreign(options)
+        self.workers = {
+            JobKind.IO: options.workers,
+            JobKind.CPU: _cpu_count(options.cpu_workers, self.foreign),
+        }
+        self.stats = {
+            kind: [WorkerStats() for _ in range(count)]
+            for kind, count in self.workers.items()
+        }
+        self.ledger = Ledger(
+            capacity=options.capacity,
+            max_delayed=options.max_delayed,
+            nested_capacity=options.nested_capacity,
+            workers=self.workers,
+            clock=self.clock,
+            listeners=listeners,
+            name=options.name,
+        )
+        self.submitter = Submitter(
+            self.ledger,
+            JobOptions(timeout=options.timeout, retry=options.retry),
+            takes_payloads=options.takes_payloads,
+        )
+        self.metrics = Metrics(self.clock)
+        self.stopped: Future[Report] = self.clock.future()
+        self.producer_error: BaseException | None = None
+        self.tree: SupervisorRef | None = None
+        self._listeners = listeners
+        self._lock = raw_lock()
+        self._waiters: list[WakeQueue] = []
+        self._finished = False
+        self._hurry = False
+        self._producers = len(options.producers)
+        self._raised = False  # what went wrong was raised to the host once
+
+    # -- start
+
+    def start(self) -> None:
+        """Start the tree; returns when all children run.
+
+        Raises:
+            StartFailed: If a worker's, sink's or producer's own code failed.
+        """
+        self.tree = build_tree(self)
+        self.tree.when_ended(self.tree_ended)
+
+    @property
+    def finished(self) -> bool:
+        """True when the run is over."""
+        return self._finished
+
+    def on_event(self, event: object) -> None:
+        """Hear what happens in the tree, on a supervisor's thread; never blocks."""
+        if isinstance(event, (ChildDown, ChildAbandoned)) and "worker" in event.child:
+            why = event.kind if isinstance(event, ChildDown) else event.why
+            dispatcher = self.ledger.dispatcher
+            if dispatcher is not None:
+                dispatcher.tell_control(WorkerDown(event.child, why))
+        if self._listeners:
+            self._listeners.emit(event)
+
+    def tree_ended(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
+        """The tree is over: whoever still waits is told, nothing stays open."""
+        why = f"its tree of actors ended ({exit.kind})"
+        if not self._finished and exit.kind not in ("normal", "shutdown"):
+            logger.error(
+                "%s: %s; every unfinished job is handed back",
+                self.options.name,
+                why,
+                exc_info=exit.error,
+            )
+        self.token.cancel(why)
+        self._finish(why)
+
+    # -- producers
+
+    def producer_ended(self, error: BaseException | None) -> None:
+        """One producer has no more; on its thread."""
+        with self._lock:
+            self._producers -= 1
+            if error is not None and self.producer_error is None:
+                self.producer_error = error
+        self._wake()
+
+    # -- looking
+
+    def snapshot(self) -> Snapshot:
+        """Everything at this moment."""
+        return self.metrics.snapshot(self.ledger, self.stats, self.options.capacity)
+
+    def buffersize(self, kind: JobKind) -> int | None:
+        """How many calls of a map may be out: capacity plus workers of the kind."""
+        capacity = self.options.capacity
+        return None if capacity is None else capacity + self.workers[kind]
+
+    def check_process(self) -> None:
+        """Refuse to work in a forked copy, which has none of the threads.
+
+        Raises:
+            UsedAfterFork: Naming both processes.
+        """
+        here = os.getpid()
+        if here != self.pid:
+            msg = (
+                f"{self.options.name} was started in process {self.pid} and cannot be "
+                f"used in its forked child {here}, which has none of its threads; make "
+                "a new Pipeline there"
+            )
+            raise UsedAfterFork(msg)
+
+    # -- waiting
+
+    def allow_wait(self, future: JobFuture) -> AbstractContextManager[None]:
+        """Refuse a wait for a future that the caller itself holds up."""
+        return future.guard_wait()
+
+    def forbid_wait(self, what: str, *, jobs_too: bool = False) -> None:
+        """Refuse a wait on the whole from inside.
+
+        Args:
+            what: The call, for the error.
+            jobs_too: Refuse it to jobs as well.
+
+        Raises:
+            WouldDeadlock: If the caller is inside the pipeline.
+        """
+        self.check_process()
+        mark = role_in(self.ledger)
+        if mark is None or (mark.role is Role.JOB and not jobs_too):
+            return
+        msg = (
+            f"{what} from inside {mark.role.value} of {self.options.name} would wait "
+            "for itself; call it from the host's own thread"
+        )
+        raise WouldDeadlock(msg)
+
+    def wait_for_group(self, group: Group, timeout: float | None) -> bool:
+        """Wait until a group is idle or the run is over; True if it is idle."""
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        return (
+            self._wait_until(lambda: group.idle or self._finished, deadline, group)
+            and group.idle
+        )
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the producers have ended and nothing is unsettled.
+
+        Raises:
+            ProducerError, SinkError, SupervisorGaveUp: What went wrong, once.
+        """
+        root = self.ledger.root
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        done = self._wait_until(
+            lambda: self._finished or (root.idle and self._producers <= 0),
+            deadline,
+            root,
+        )
+        if done:
+            self.raise_errors()
+        return done
+
+    def raise_errors(self) -> None:
+        """Raise what a producer, the sink or the tree failed with, once."""
+        root = self.ledger.root
+        if self._raised:
+            return
+        if self.producer_error is not None:
+            self._raised = True
+            error = self.producer_error
+            msg = f"a producer of {self.options.name} raised {error!r}"
+            raise ProducerError(msg) from error
+        if root.sink_error is not None:
+            self._raised = True
+            msg = (
+                f"the sink of {self.options.name} raised {root.sink_error!r}; results "
+                "it was not given are in report().undelivered"
+            )
+            raise SinkError(msg) from root.sink_error
+        if self._finished and self.tree is not None:
+            self._raised = True
+            self.tree.wait(0)
+
+    def _wait_until(
+        self, done: Callable[[], bool], deadline: float | None, group: Group
+    ) -> bool:
+        """Wait for a condition that changes when a group goes idle or ``_wake`` runs."""
+        wake = self.clock.queue()
+        while True:
+            with self._lock:
+                self._waiters.append(wake)
+            registered = self.ledger.add_idle_waiter(group, wake)
+            try:
+                if done():
+                    return True
+                left = None if deadline is None else deadline - self.clock.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                with contextlib.suppress(Empty):
+                    wake.get(timeout=left)
+            finally:
+                if registered:
+                    self.ledger.remove_idle_waiter(group, wake)
+                with self._lock, contextlib.suppress(ValueError):
+                    self._waiters.remove(wake)
+
+    def _wake(self) -> None:
+        with self._lock:
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake.put(None)
+
+    # -- the end; every step may be taken by several threads at once
+
+    def close_intake(self, why: str) -> None:
+        """Step 1: nothing new from outside; producers stop at their next item."""
+        self.ledger.close_intake(why)
+        self.token.drain(why)
+
+    def drain(self, timeout: float | None) -> Report:
+        """Close the intake and wait until all is settled and delivered.
+
+        Raises:
+            ShutdownTimeout: If that took too long; it goes on.
+        """
+        self.close_intake("it is draining")
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        root = self.ledger.root
+        if not self._wait_until(lambda: root.idle or self._finished, deadline, root):
+            report = self.ledger.report()
+            msg = (
+                f"{self.options.name} did not drain within {timeout} s: "
+                f"{report.unsettled} jobs are unsettled; it goes on draining"
+            )
+            raise ShutdownTimeout(msg, report)
+        return self.ledger.report()
+
+    def end(self, why: str, *, drain: float | None, grace: float | None) -> Report:
+        """Drain, then cancel, then hand back what is left, then end the tree.
+
+        Args:
+            why: For logs and errors.
+            drain: Seconds to drain; ``None`` for no limit, 0 not to.
+            grace: Seconds that running jobs are given to obey, and the tree to end.
+        """
+        if self._finished:
+            return self.stopped.result()
+        self.close_intake(why)
+        now = self.clock.monotonic()
+        root = self.ledger.root
+        if drain != 0:
+            deadline = None if drain is None else now + drain
+            self._wait_until(
+                lambda: self._hurry or root.idle or self._finished, deadline, root
+            )
+        grace_ends = None
+        if grace is not None:
+            grace_ends = self.clock.monotonic() + grace
+        if not root.idle:
+            self._cancel(why)
+            self._wait_until(
+                lambda: self._hurry or self._finished or root.idle,
+                None if grace_ends is None else self.clock.monotonic() + grace / 2,  # type: ignore[operator]  # set together
+                root,
+            )
+            self.ledger.return_all(why)
+            self._wait_until(
+                lambda: self._hurry or self._finished or root.idle, grace_ends, root
+            )
+        left = None
+        if grace_ends is not None:
+            left = max(_LEAST_TREE_TIME, grace_ends - self.clock.monotonic())
+        if self._hurry:
+            left = _LEAST_TREE_TIME
+        self._end_tree(why, left)
+        return self._finish(why)
+
+    def stop_now(self, why: str) -> None:
+        """Hand everything back at once; never blocks.  An ``end`` under way hurries."""
+        self.close_intake(why)
+        self._cancel(why)
+        self.ledger.return_all(why)
+        self._hurry = True
+        self._wake()
+
+    def _cancel(self, why: str) -> None:
+        self.ledger.begin_stopping(why)
+        self.token.cancel(why)
+
+    def _end_tree(self, why: str, timeout: float | None) -> None:
+        if self.tree is None:
+            return
+        try:
+            self.tree.shutdown(timeout)
+        except BaseException as error:  # noqa: BLE001  # raised by raise_errors()
+            logger.debug(
+                "%s: %s, and its tree ended with %r", self.options.name, why, error
+            )
+
+    def _finish(self, why: str) -> Report:
+        """The last step: nothing is left that could deliver or run."""
+        self.ledger.return_all(why)
+        self.ledger.keep_undelivered()
+        with self._lock:
+            first, self._finished = not self._finished, True
+        report = self.ledger.report()
+        if first:
+            self.token.cancel(why)
+            self.stopped.set_result(report)
+        self._wake()
+        return report
+
+    # -- ends that nobody asked for
+
+    def abandoned_by_host(self) -> None:
+        """Nobody refers to the pipeline any more: finish its jobs, end its threads."""
+        if self._finished or self.pid != os.getpid():
+            return
+        self.end_in_background("nobody refers to it any more")
+
+    def end_in_background(self, why: str) -> None:
+        """Drain and end without a limit, on a thread of its own."""
+        thread = self.clock.thread(
+            lambda: self.end(why, drain=None, grace=None),
+            name="headrace-shutdown",
+            daemon=True,
+        )
+        thread.start()
+
+    def end_at_exit(self, timeout: float) -> None:
+        """Drain at the interpreter's exit with the threads that exist."""
+        if self._finished or self.pid != os.getpid():
+            return
+        self.close_intake("the interpreter exits")
+        root: Any = self.ledger.root
+        deadline = self.clock.monotonic() + timeout
+        if not self._wait_until(lambda: root.idle or self._finished, deadline, root):
+            left = self.ledger.report().unfinished
+            logger.critical(
+                "%s: the interpreter exits with %d unfinished jobs, which are lost: %s;"
+                " leave the pipeline's with block, or call stop(), before the end",
+                self.options.name,
+                len(left),
+                ", ".join(map(repr, left[:10])),
+            )
+        self.stop_now("the interpreter exits")
+
+
+def _foreign(options: PipelineOptions) -> ForeignExecutor | None:
+    """Somebody else's executor, to be shared by the cpu workers, if that was given."""
+    given = options.cpu_workers
+    if given is None or isinstance(given, (int, CpuPool)):
+        return None
+    return ForeignExecutor(given, clock=options.clock)
+
+
+def _cpu_count(given: CpuWorkers, foreign: ForeignExecutor | None) -> int:
+    """How many cpu workers there are to be."""
+    if isinstance(given, int):
+        return given
+    if foreign is not None:
+        return foreign.max_workers
+    count = getattr(given, "_max_workers", None)
+    return count if isinstance(count, int) and count > 0 else usable_cores()

@@ -1,0 +1,213 @@
+"""Draws the tree of a pipeline and starts it.
+
+::
+
+    root Supervisor (one_for_one)
+     |- collector                              permanent
+     |- dispatcher                             permanent
+     |- workers: Supervisor (one_for_one)      permanent; backoff
+     |    |- io-worker-0 .. N-1                run jobs in their thread
+     |    '- cpu-worker-0 .. M-1               each drives one process
+     '- producers: Supervisor (one_for_one)    temporary
+
+Children start in this order, which is the order of need, and stop in the reverse.
+Refs, mailboxes and the ledger survive restarts, so nobody need fall with another.
+
+:Runs on: the host's thread; the callables of siblings on a child's.
+:Owns: nothing; everything belongs to the run.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import (
+    Collector,
+    CollectorWiring,
+    CpuPool,
+    CpuProcess,
+    Dispatcher,
+    ExecutorEngine,
+    JobKind,
+    Producer,
+    ProducerWiring,
+    Worker,
+    WorkerWiring,
+)
+from supervision.child_spec import ChildSpec
+from supervision.strategies import Backoff, Strategy
+from supervision.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from supervision.supervisor_ref import SupervisorRef
+
+    from actors import Engine, Group
+    from supervision.child_spec import Siblings
+    from supervision.pipeline_options import ProducerLike
+    from supervision.pipeline_run import PipelineRun
+
+__all__ = ["build_tree"]
+
+_RESTARTS_A_WORKER: Final = 10
+
+
+def build_tree(run: PipelineRun) -> SupervisorRef:
+    """Start the tree of a run; returns once all children run."""
+    options = run.options
+    children: list[ChildSpec[Any]] = [
+        ChildSpec(
+            Collector,
+            kwargs={"wiring": _collector_wiring(run)},
+            id="collector",
+            restart="permanent",
+            capacity=options.capacity,
+        ),
+        ChildSpec(
+            Dispatcher,
+            kwargs={"wiring": run.ledger},
+            id="dispatcher",
+            restart="permanent",
+        ),
+        ChildSpec(
+            Supervisor,
+            kwargs=functools.partial(_workers, run),
+            id="workers",
+            restart="permanent",
+        ),
+    ]
+    if options.producers:
+        children.append(
+            ChildSpec(
+                Supervisor,
+                kwargs=functools.partial(_producers, run),
+                id="producers",
+                restart="temporary",
+            )
+        )
+    return Supervisor.start(
+        Strategy.ONE_FOR_ONE,
+        children,
+        on_event=run.on_event,
+        clock=run.clock,
+        name=options.name,
+    )
+
+
+def _collector_wiring(run: PipelineRun) -> CollectorWiring:
+    options = run.options
+
+    def sink_failed(group: Group) -> None:
+        if group is run.ledger.root:
+            run.close_intake("its sink raised")
+
+    return CollectorWiring(
+        run.ledger,
+        sink=options.sink,
+        on_sink_error=options.on_sink_error,
+        dead_letters=options.dead_letters,
+        metrics=run.metrics,
+        sink_failed=sink_failed,
+    )
+
+
+def _workers(run: PipelineRun, siblings: Siblings) -> Mapping[str, Any]:
+    """The workers' supervisor: built when its elder siblings have refs."""
+    collector: Any = siblings.ref("collector")
+    dispatcher: Any = siblings.ref("dispatcher")
+    run.ledger.collector, run.ledger.dispatcher = collector, dispatcher
+    engines = _engines(run)
+    specs = [
+        _worker(run, kind, place, collector, engines)
+        for kind, count in run.workers.items()
+        for place in range(count)
+    ]
+    return {
+        "strategy": Strategy.ONE_FOR_ONE,
+        "children": specs,
+        "intensity": _RESTARTS_A_WORKER * len(specs),
+        "start": "parallel",
+    }
+
+
+def _worker(
+    run: PipelineRun,
+    kind: JobKind,
+    place: int,
+    collector: Any,
+    engines: Callable[[str], Engine],
+) -> ChildSpec[Any]:
+    options = run.options
+    name = f"{kind.value}-worker-{place}"
+    io = kind is JobKind.IO
+    initializer = None
+    if io and options.initializer is not None:
+        initializer = functools.partial(options.initializer, *options.initargs)
+    wiring = WorkerWiring(
+        run.ledger,
+        kind,
+        name,
+        collector,
+        engine=None if io else functools.partial(engines, name),
+        initializer=initializer,
+        stats=run.stats[kind][place],
+    )
+    return ChildSpec(
+        (options.worker_class or Worker) if io else Worker,
+        kwargs={"wiring": wiring},
+        id=name,
+        restart="permanent",
+        backoff=Backoff(),
+    )
+
+
+def _engines(run: PipelineRun) -> Callable[[str], Engine]:
+    """What makes the engine of each cpu worker."""
+    options, given = run.options, run.options.cpu_workers
+    if isinstance(given, CpuPool):
+        return lambda _: given.lend()
+    if given is None or isinstance(given, int):
+        return lambda name: CpuProcess(
+            initializer=options.initializer,
+            initargs=options.initargs,
+            clock=run.clock,
+            name=name,
+        )
+    foreign = run.foreign
+    assert foreign is not None  # made by the run for what is not our own
+    return lambda name: ExecutorEngine(foreign, clock=run.clock, name=name)
+
+
+def _producers(run: PipelineRun, siblings: Siblings) -> Mapping[str, Any]:  # noqa: ARG001
+    specs = [
+        _producer(run, given, f"producer-{place}")
+        for place, given in enumerate(run.options.producers)
+    ]
+    return {"strategy": Strategy.ONE_FOR_ONE, "children": specs, "start": "parallel"}
+
+
+def _producer(run: PipelineRun, given: ProducerLike, name: str) -> ChildSpec[Any]:
+    wiring = ProducerWiring(
+        run.ledger,
+        lambda item, token: run.submitter.submit_job(item, future=False, token=token),
+        run.producer_ended,
+    )
+    if isinstance(given, ChildSpec):
+        return given
+    if isinstance(given, Producer):
+        args, kwargs = given.made_with
+        cls = type(given)
+    elif isinstance(given, type):
+        cls, args, kwargs = given, (), {}
+    else:
+        cls, args, kwargs = Producer, (given,), {}
+    return ChildSpec(
+        cls,
+        args,
+        {**kwargs, "wiring": wiring},
+        id=name,
+        restart=cls.restart,
+        after_start=None,
+    )
