@@ -61,7 +61,7 @@ from actors.errors import (
     WorkerDied,
     WouldDeadlock,
 )
-from actors.exits import Exit
+from actors.exits import Down, Exit, Failing, Started, StopRequest
 from actors.incarnation import Incarnation
 from actors.job_context import checkpoint, current_job, sleep
 from actors.job_future import JobFuture
@@ -80,7 +80,7 @@ from actors.mailbox import Mailbox
 from actors.messages import Recipient
 from actors.metrics import Metrics, Snapshot
 from actors.producer import Producer, ProducerWiring
-from actors.ref import ActorDeadError, ActorRef
+from actors.ref import ActorDeadError, ActorRef, current_cell
 from actors.results import Attempt, JobResult, Report
 from actors.retry import PROGRAMMING_ERRORS, RetryPolicy
 from actors.stop_token import Phase, StopToken
@@ -104,10 +104,12 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Dispatcher",
+    "Down",
     "Empty",
     "Engine",
     "ExecutorEngine",
     "Exit",
+    "Failing",
     "ForeignExecutor",
     "Group",
     "HeadraceError",
@@ -136,6 +138,8 @@ __all__ = [
     "Role",
     "SYSTEM_CLOCK",
     "Snapshot",
+    "Started",
+    "StopRequest",
     "StopToken",
     "Submitter",
     "SystemClock",
@@ -150,6 +154,7 @@ __all__ = [
     "ambient_clock",
     "check_seconds",
     "checkpoint",
+    "current_cell",
     "current_job",
     "job",
     "options_of",

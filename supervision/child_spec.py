@@ -29,7 +29,7 @@ from typing import (
     overload,
 )
 
-from actors.cell import UNSET
+from actors import UNSET
 from actors.errors import ConfigurationError
 from supervision.strategies import Backoff, Strategy, intensity_needed
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, final
 
-from actors.base import Actor, adopt
-from actors.cell import UNSET, Cell
+from actors import UNSET, Actor, Cell, adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any, final
 
-from actors.clock import Empty
-from actors.exits import Down, Exit
+from actors import Down, Empty, Exit
 from supervision.child_state import LIVE, Mode
 
 if TYPE_CHECKING:

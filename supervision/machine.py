@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from actors import Exit
 from actors.events import (
     ChildAbandoned,
     ChildDown,
@@ -26,7 +27,6 @@ from actors.events import (
     RestartScheduled,
     TreeGaveUp,
 )
-from actors.exits import Exit
 from supervision.child_spec import RestartType
 from supervision.child_state import EXPECTED, LIVE, Child, Due, Group, Mode, State
 from supervision.errors import StartFailed

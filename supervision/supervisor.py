@@ -15,10 +15,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from actors.base import Actor
-from actors.cell import Cell
-from actors.clock import ambient_clock
-from actors.exits import Down, Failing, Started
+from actors import Actor, Cell, Down, Failing, Started, ambient_clock
 from supervision.child_spec import SupervisorSpec
 from supervision.child_state import Child, Due, Mode
 from supervision.errors import StartFailed, SupervisorGaveUp

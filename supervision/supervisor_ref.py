@@ -15,10 +15,14 @@ import os
 from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, overload
 
-from actors.clock import SystemClock, raw_lock
-from actors.errors import WouldDeadlock
-from actors.exits import Exit
-from actors.ref import ActorRef, current_cell
+from actors import (
+    ActorRef,
+    Exit,
+    SystemClock,
+    WouldDeadlock,
+    current_cell,
+    raw_lock,
+)
 from supervision.errors import StartFailed, SupervisorGaveUp
 from supervision.tree import ChildCounts
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
-from actors.clock import raw_lock
+from actors import raw_lock
 from actors.events import Listeners, MessageUndelivered
 from supervision.child_state import State
 from supervision.crash_log import CrashLog
