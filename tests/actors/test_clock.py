@@ -68,7 +68,6 @@ def test_monotonic_never_goes_back(clock: SystemClock) -> None:
 def test_the_makers_hand_out_the_standard_library_s_own(clock: SystemClock) -> None:
     assert isinstance(clock.condition(), threading.Condition)
     assert isinstance(clock.event(), threading.Event)
-    assert isinstance(clock.queue(), queue.SimpleQueue)
     assert type(clock.future()) is Future
     assert type(clock.lock()) is type(threading.Lock())
     assert clock.reschedule is None
