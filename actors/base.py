@@ -18,12 +18,13 @@ import pykka
 from actors.cell import UNSET, Cell, Unset
 from actors.clock import raw_lock
 from actors.errors import ConfigurationError
+from actors.exits import Exit
 from actors.future import Reply
 from actors.incarnation import Incarnation, expected
 
 if TYPE_CHECKING:
     from actors.clock import Clock, Event, TimerHandle
-    from actors.exits import Exit, StopRequest
+    from actors.exits import StopRequest
     from actors.mailbox import Source
     from actors.ref import ActorRef
     from actors.stop_token import StopToken
@@ -83,8 +84,8 @@ class CellActor(pykka.ThreadingActor):
         name = f"{type(self).__name__}-{next(_thread_numbers)}"
         try:
             run.start(name, daemon=self.use_daemon_thread)
-        except RuntimeError:
-            run.cell.close()
+        except RuntimeError as error:
+            run.cell.finalize(Exit("start_failed", error))
             raise
 
     @staticmethod
@@ -278,6 +279,8 @@ def adopt(actor_class: type[Any]) -> type[Any]:
         raise ConfigurationError(message)
     if issubclass(actor_class, CellActor):
         return actor_class
+    if issubclass(CellActor, actor_class):  # one of Pykka's own
+        return CellActor
     with _adopted_lock:
         made = _adopted.get(actor_class)
     if made is None:

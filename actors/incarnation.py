@@ -203,7 +203,8 @@ class Incarnation:
         """Post the one report of this incarnation, whatever ended it."""
         actor, self.actor = self.actor, None
         if self.escaping is None and exit_.error is not None:
-            text = strip(exit_.error)
+            text = strip(exit_.error)  # stripped before, if it came from a child's exit
+            text = exit_.traceback or text
             exit_ = Exit(exit_.kind, exit_.error, text, exit_.message)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
