@@ -1,26 +1,30 @@
 """Ends a pipeline or a tree when the operating system asks for it.
 
-A signal handler interrupts the main thread anywhere, perhaps while it holds a lock, so
-ours does no more than append to a list and put to a wake queue.  Two threads wait for
-the first and for the second signal and do what each asks for: two, because the first is
-busy with the drain when the second comes.  They are started beforehand, so
-that an ending needs nothing that could be lacking then.
+A Python signal handler runs in the main thread between two of its steps, and so not
+before a long C call has ended; and a signal that comes just as the main thread goes to
+sleep on a lock is seen when something else wakes it.  So the signals come here by
+Python's wake-up descriptor: the interpreter writes the number of each into a pipe at
+once.  One thread reads it and counts; another one drains, since the reader must see the
+second signal meanwhile.  Both are started beforehand, so that an ending needs nothing
+that could be lacking then.
 
 :Runs on: ``handle_signals`` and ``close`` on the main thread, as Python demands; the
-    target's methods on the threads ``headrace-signals-drain`` and
-    ``headrace-signals-now``.
-:Owns: both threads and, until closed, the handlers of SIGTERM and SIGINT.
+    target's ``stop`` on the thread ``headrace-signals-drain``, its ``stop_now`` there
+    or on ``headrace-signals``, which reads the pipe.
+:Owns: both threads, the pipe and, until closed, the handlers of SIGTERM and SIGINT and
+    the wake-up descriptor.
 :Blocks: ``close``, until a drain that a signal began has ended.
 """
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import logging
+import os
 import signal
 from typing import TYPE_CHECKING, Protocol, final
 
-from actors.clock import SystemClock
+from actors import SystemClock
 from actors.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ __all__ = ["SignalHandling", "Stoppable", "handle_signals"]
 logger = logging.getLogger("headrace.signals")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NO_FD = -1
 
 
 class Stoppable(Protocol):
@@ -94,17 +99,17 @@ class SignalHandling:
         self._target = target
         self._drain_timeout = drain_timeout
         self._closed = False
-        self._numbers = itertools.count()
-        # Each gets one signal's number, or None to end its thread without one.
-        self._first = SystemClock.queue()
-        self._second = SystemClock.queue()
+        self._first = SystemClock.queue()  # one signal's number, or None: closed
         self._drained = SystemClock.queue()
         self._threads: list[threading.Thread] = []
         self._old: dict[signal.Signals, Any] = {}
+        self._old_fd = _NO_FD
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
         try:
             self._install()
+            self._start("headrace-signals", self._on_reader_thread)
             self._start("headrace-signals-drain", self._on_drain_thread)
-            self._start("headrace-signals-now", self._on_now_thread)
         except BaseException:
             self.close()
             raise
@@ -126,21 +131,33 @@ class SignalHandling:
         """
         if self._closed:
             return
-        if self.received and self._threads:
+        if self.received and len(self._threads) == 2:
             self._drained.get()
-        for number, old in self._old.items():
-            if signal.getsignal(number) == self._on_signal:
-                # None: the handler was not installed by Python and is out of reach.
-                _set_handler(number, signal.SIG_DFL if old is None else old)
+        self._put_back()
         self._closed = True
-        self._first.put(None)
-        self._second.put(None)
+        os.close(self._write_fd)  # the reader reads what is in the pipe, then its end
         for thread in self._threads:
             SystemClock.join(thread)
+            self._first.put(None)
+        os.close(self._read_fd)
 
     def _install(self) -> None:
         for number in _SIGNALS:
             self._old[number] = _set_handler(number, self._on_signal)
+        self._old_fd = _set_fd(self._write_fd)
+        _installed.append(self)
+
+    def _put_back(self) -> None:
+        """Give handlers and descriptor back, unless somebody else has them now."""
+        for number, old in self._old.items():
+            if signal.getsignal(number) == self._on_signal:
+                # None: the handler was not installed by Python and is out of reach.
+                _set_handler(number, signal.SIG_DFL if old is None else old)
+        if self in _installed:
+            _installed.remove(self)
+            now = _set_fd(self._old_fd)
+            if now != self._write_fd:
+                _set_fd(now)
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         thread = SystemClock.thread(work, name=name, daemon=True)
@@ -149,10 +166,30 @@ class SignalHandling:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         # Runs in the main thread between any two steps: no lock, no logging, no wait.
+        # The interpreter has written the number, if the descriptor was still ours.
+        if self._closed:
+            return
+        now = _set_fd(self._write_fd)
+        if now != self._write_fd:
+            _set_fd(now)
+            _write(self._write_fd, number)
+
+    def _on_reader_thread(self) -> None:
+        while numbers := os.read(self._read_fd, 4096):
+            for number in numbers:
+                if number in _SIGNALS:
+                    self._count(number)
+                elif self._old_fd != _NO_FD:  # whose descriptor it was wants the others
+                    _write(self._old_fd, number)
+
+    def _count(self, number: int) -> None:
         self.received.append(number)
-        earlier = next(self._numbers)
-        if earlier < 2:
-            (self._second if earlier else self._first).put(number)
+        if len(self.received) == 1:
+            self._first.put(number)
+        elif len(self.received) == 2:
+            name = signal.Signals(number).name
+            logger.warning("received a second signal, %s; stopping now", name)
+            self._stop_now(f"second {name}")
 
     def _on_drain_thread(self) -> None:
         number = self._first.get()
@@ -172,14 +209,6 @@ class SignalHandling:
         finally:
             self._drained.put(None)
 
-    def _on_now_thread(self) -> None:
-        number = self._second.get()
-        if number is None:
-            return
-        name = signal.Signals(number).name
-        logger.warning("received a second signal, %s; stopping now", name)
-        self._stop_now(f"second {name}")
-
     def _stop_now(self, reason: str) -> None:
         try:
             self._target.stop_now(reason)
@@ -197,3 +226,26 @@ def _set_handler(number: signal.Signals, handler: Any) -> Any:
             "call handle_signals and leave its block there"
         )
         raise ConfigurationError(message) from error
+
+
+def _set_fd(fd: int) -> int:
+    """Make ``fd`` the wake-up descriptor; the old one is returned."""
+    return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def _write(fd: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # full: there are signals enough; or closed
+        os.write(fd, bytes((number,)))
+
+
+_installed: list[SignalHandling] = []
+
+
+def _put_back_in_child() -> None:
+    # The forked child shares the pipe: a signal to it must not end its parent, and
+    # should do in it what it did before.
+    for handling in reversed(_installed[:]):
+        handling._put_back()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_put_back_in_child)

@@ -236,6 +236,84 @@ def test_storm_of_signals_during_waits_never_deadlocks() -> None:
     assert sorted(lines[:-1]) == ["drain 25.0", "drained", "now: second SIGTERM"]
 
 
+@pytest.mark.real
+def test_signal_is_obeyed_while_the_main_thread_cannot_run_a_handler() -> None:
+    body = """
+    import hashlib
+    with handle_signals(target):
+        say("ready")
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 500_000_000)  # one call into C
+    """
+    with running(body) as script:
+        assert script.line() == "ready"
+
+        script.send(signal.SIGTERM)
+
+        assert script.line() == "drain 25.0"
+        assert script.line() == "drained"
+        assert script.process.poll() is None
+
+
+@pytest.mark.real
+def test_signal_to_a_forked_child_does_to_it_what_it_did_before() -> None:
+    body = """
+    with handle_signals(target) as signals:
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        say("child ended by", os.WTERMSIG(status))
+    say("left", signals.received)
+    """
+    with running(body) as script:
+        assert script.rest() == ["child ended by 15", "left []"]
+
+
+@pytest.mark.real
+def test_signal_is_obeyed_after_an_event_loop_took_the_wakeup_descriptor() -> None:
+    body = """
+    import asyncio
+
+    async def main():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say, "loop's")
+        say("ready")
+        await asyncio.to_thread(target.stopped.wait)
+
+    with handle_signals(target) as signals:
+        asyncio.run(main())
+    say("left", signals.received)
+    """
+    with running(body) as script:
+        assert script.line() == "ready"
+        script.send(signal.SIGUSR1)
+        assert script.line() == "loop's"
+        script.send(signal.SIGTERM)
+        assert script.rest() == ["drain 25.0", "drained", "left [15]"]
+
+
+@pytest.mark.real
+def test_event_loop_that_had_the_wakeup_descriptor_gets_its_other_signals() -> None:
+    body = """
+    import asyncio
+
+    async def main():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, say, "loop's")
+        with handle_signals(target) as signals:
+            say("ready")
+            await asyncio.to_thread(target.stopped.wait)
+        say("left", signals.received)
+
+    asyncio.run(main())
+    """
+    with running(body) as script:
+        assert script.line() == "ready"
+        script.send(signal.SIGUSR1)
+        assert script.line() == "loop's"
+        script.send(signal.SIGTERM)
+        assert script.rest() == ["drain 25.0", "drained", "left [15]"]
+
+
 # -- in this process, without a signal
 
 
