@@ -320,12 +320,10 @@ class Mailbox(Bounded["deque[Any]"]):
 
         No wake-up is lost: the reader registers here, then with the source, each in
         one step with seeing it empty, so whoever fills either afterwards puts to
-        ``wake``.  What was put there before may be dropped: both are looked at again.
+        ``wake``.  One left over from an earlier wait only makes it look once more.
         """
         reached = _NEVER
         try:
-            while not wake.empty():
-                wake.get_nowait()
             while True:
                 found, until = self._look(lease, wake, reached)
                 if found is not None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -203,6 +204,18 @@ def test_reader_that_times_out_passes_its_wake_up_on(clock: VirtualClock) -> Non
     assert [r.value for r in readers].count("x") == 1
     channel.close()
     clock.settle()
+
+
+def test_reader_that_timed_out_is_not_woken_later(clock: VirtualClock) -> None:
+    channel = Channel()
+    Running(clock, channel.take, 1)
+    clock.advance(1)
+    other = Running(clock, channel.take)
+
+    channel.put("x")
+    clock.settle()
+
+    assert other.value == "x"
 
 
 def test_close_returns_leftovers_and_wakes_everybody(clock: VirtualClock) -> None:
@@ -510,6 +523,19 @@ def test_discarding_everything_leaves_an_ordinary_channel() -> None:
     assert channel._items.present is None
     assert not channel._items.struck
     assert channel.pop(FakeWake()) is None
+
+
+def test_discarded_items_are_let_go_of_though_the_head_stays() -> None:
+    channel, items = Channel(None), [object() for _ in range(1000)]
+    for item in items:
+        channel.offer(item)
+
+    for item in items[1:]:
+        channel.discard(item)
+
+    assert len(channel) == 1
+    assert deque.__len__(channel._items) <= 2
+    assert channel.close() == [items[0]]
 
 
 # -- any order of calls

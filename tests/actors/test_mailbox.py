@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -565,6 +566,17 @@ def test_leftover_of_a_lease_is_kept_for_the_next_one() -> None:
     assert mailbox.receive(lease) == (Lane.DATA, "kept")
 
 
+def test_waiting_reader_that_is_shut_out_is_never_given_a_wake_up() -> None:
+    mailbox = Mailbox()
+    stale = mailbox.new_lease()
+    mailbox._look(stale, mailbox._holder[1], float("-inf"))
+    assert len(mailbox._readers) == 1
+
+    mailbox.new_lease()
+
+    assert not mailbox._readers
+
+
 # -- suspension
 
 
@@ -625,6 +637,23 @@ def test_suspended_reader_takes_nothing_from_its_source(clock: VirtualClock) -> 
     assert reader.value == (Lane.SOURCE, "job")
 
 
+def test_suspended_reader_passes_the_wake_up_of_its_source_on(
+    clock: VirtualClock,
+) -> None:
+    mailbox, source = Mailbox(), FakeSource()
+    reader = Running(clock, mailbox.receive, mailbox.new_lease(), source)
+    mailbox.suspend()
+
+    source.offer("job")
+    clock.settle()
+
+    assert reader.waits
+    assert source.withdrawn
+    mailbox.resume()
+    clock.settle()
+    assert reader.value == (Lane.SOURCE, "job")
+
+
 # -- what becomes due
 
 
@@ -639,6 +668,7 @@ def test_due_message_comes_at_exactly_its_time(clock: VirtualClock) -> None:
 
     assert waited
     assert (reader.value, reader.ended_at) == ("tick", 3.0)
+    assert not mailbox._readers
 
 
 def test_thousand_tenths_of_a_second_come_at_their_times(clock: VirtualClock) -> None:
@@ -868,6 +898,26 @@ def test_message_that_comes_while_the_source_is_asked_is_seen(
     reader = Running(clock, mailbox.receive, mailbox.new_lease(), source)
 
     assert reader.value == (Lane.CONTROL, "in between")
+
+
+def test_spent_wake_ups_do_not_pile_up(clock: VirtualClock) -> None:
+    mailbox, source = Mailbox(), FakeSource()
+    lease = mailbox.new_lease()
+
+    for _ in range(50):
+        reader = Running(clock, mailbox.receive, lease, source)
+        with clock.hold("both in one moment"):
+            source.offer("job")
+            mailbox.put_control("control")
+        clock.settle()
+        assert reader.value == (Lane.CONTROL, "control")
+        assert mailbox.receive(lease, source) == (Lane.SOURCE, "job")
+
+    left = 0
+    with contextlib.suppress(Empty):
+        while mailbox._holder[1].get_nowait() is None:
+            left += 1
+    assert left <= 2
 
 
 # -- many threads at once
