@@ -240,9 +240,8 @@ def dump_error(tag: bytes, error: BaseException) -> bytes:
     tb = own.tb_next if own is not None else None  # without this module's own frame
     text = "".join(traceback.format_exception(type(error), error, tb))
     kind = type(error)
-    said = traceback.format_exception_only(kind, error)[-1].strip()
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    return tag + pickle.dumps((_pickled(error), name, said, text), _PROTOCOL)
+    said = "".join(traceback.format_exception_only(kind, error)).strip()
+    return tag + pickle.dumps((_pickled(error), said, text), _PROTOCOL)
 
 
 def _pickled(error: BaseException) -> bytes | None:

@@ -21,7 +21,6 @@ import sys
 import weakref
 
 from actors import _cpu_child
-from actors._main_script import main_reference
 from actors.errors import ConfigurationError, WorkerDied
 
 __all__ = ["CpuLink", "cannot_start", "check_start", "initializer_failed"]
@@ -35,6 +34,7 @@ _BOOT = (
     "p=sys.argv.pop(1);n=sys.argv.pop(1);m=type(sys)(n);m.__file__=p;sys.modules[n]=m;"
     "exec(L(n,p).get_code(n),m.__dict__);m.main(sys.argv)"
 )
+POSIX = os.name == "posix"
 _REAP = 5.0  # for the end of a killed process, in real seconds
 
 _HINTS = {
@@ -91,8 +91,14 @@ class CpuLink:
             poll.register(self._pidfd, select.POLLIN)
         return poll
 
-    def greet(self, initializer: bytes | None) -> list[str]:
+    def greet(
+        self, initializer: bytes | None, main: tuple[str | None, str | None] | None
+    ) -> list[str]:
         """Send what the process needs before its first call.
+
+        Args:
+            initializer: A pickled call.
+            main: What ``main_reference`` said.
 
         Returns:
             The ``sys.path`` that was sent.
@@ -101,7 +107,7 @@ class CpuLink:
         setup = {
             "path": path,
             "argv": sys.argv,
-            "main": main_reference(),
+            "main": main,
             "initializer": initializer,
         }
         self.send(pickle.dumps(setup, 5))
@@ -227,7 +233,7 @@ def _open_pidfd(pid: int) -> int | None:
 
 
 def _refuse_where_impossible() -> None:
-    if os.name != "posix":
+    if not POSIX:
         text = (
             f"worker processes need Linux or macOS, this is {sys.platform}; use io "
             "jobs, or give cpu_workers another executor"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from actors import _cpu_child
 from actors._cpu_link import CpuLink, cannot_start, check_start, initializer_failed
 from actors._engine import Outcome
-from actors._main_script import refuse_while_importing_main
+from actors._main_script import main_reference, refuse_while_importing_main
 from actors._pickling import dumps_call, pack_call, read_reply
 from actors.clock import Empty, ambient_clock, raw_lock
 from actors.errors import (
@@ -58,6 +58,7 @@ class CpuProcess:
         initargs: Its arguments.
         start_method: Only ``"exec"``: a fresh interpreter.
         clock: Timeouts and backoff are measured on it; the ambient one by default.
+            Virtual time stands still while a call runs, so no timeout passes there.
         name: For logs and errors.
 
     Raises:
@@ -81,6 +82,7 @@ class CpuProcess:
         self._initializer = initializer and dumps_call(initializer, initargs, {})
         self._clock = ambient_clock() if clock is None else clock
         self._home = os.getpid()
+        self._main = main_reference()  # asked now: at exit __main__ has lost its file
         # Guards _link, _call, _closed and the fields of the call.  Held for O(1) work:
         # a kill is a system call that does not wait.
         self._lock = raw_lock()
@@ -319,7 +321,7 @@ class CpuProcess:
                 link.kill()
         with self._clock.hold("a worker process is starting"):
             try:
-                self._path = link.greet(self._initializer)
+                self._path = link.greet(self._initializer, self._main)
                 reply = link.receive()
             except (EOFError, OSError):
                 return link.died_early(self._discard(_GRACE))

@@ -37,12 +37,9 @@ class Outcome(NamedTuple):
 class Engine(Protocol):
     """Runs pickled calls, one at a time, driven by one thread."""
 
-    kills: bool
-    """True if a timeout, a cancelled token or ``kill`` ends a call that has begun."""
-
     @property
     def kills(self) -> bool:
-        """True if a cancelled call will not complete: its process is killed."""
+        """True if a timeout, a cancel or ``kill`` ends a call that has begun."""
 
     @property
     def pid(self) -> int | None:

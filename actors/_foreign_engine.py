@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import os
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors import _cpu_child
@@ -157,27 +156,6 @@ class ExecutorEngine:
         self._future: Future[bytes] | None = None
         self._closed = False
         source.attach()
-
-    @classmethod
-    def shared(
-        cls,
-        source: Executor | Callable[[], Executor] | ForeignExecutor,
-        *,
-        clock: Clock | None = None,
-    ) -> Callable[[], ExecutorEngine]:
-        """Make a maker of engines over one executor.
-
-        Args:
-            source: As for one engine; a factory is called once for all of them.
-            clock: As for one engine.
-
-        Raises:
-            ConfigurationError: If ``source`` is none of them.
-        """
-        clock = ambient_clock() if clock is None else clock
-        if not isinstance(source, ForeignExecutor):
-            source = ForeignExecutor(source, clock=clock)
-        return partial(cls, source, clock=clock)
 
     def __enter__(self) -> ExecutorEngine:
         return self

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,24 +173,38 @@ def pack_call(
 
 def read_reply(reply: bytes | bytearray) -> Reply:
     """Decode the reply to a call."""
-    tag, body = bytes(reply[:1]), memoryview(reply)[1:]
-    if tag in (_cpu_child.VALUE, _cpu_child.READY):
-        return _read_value(body)
+    tag = bytes(reply[:1])
+    if tag == _cpu_child.VALUE:
+        return _read_value(reply)
     if tag == _cpu_child.GUARD:
         return Reply(ok=False, value=None, error=ConfigurationError(GUARD_TEXT))
     if tag == _cpu_child.NO_RESULT:
-        return Reply(ok=False, value=None, error=_no_result(*pickle.loads(body)))
-    error = read_error(body)
+        return Reply(ok=False, value=None, error=_no_result(*_loads(reply, 1)))
+    error = _read_error(reply)
     if tag == _cpu_child.NO_LOAD:
         error = _no_load(error)
     return Reply(ok=False, value=None, error=error)
 
 
-def _read_value(body: memoryview) -> Reply:
-    if not body:
-        return Reply(ok=True, value=None, error=None)
+def _loads(data: bytes | bytearray, start: int = 0) -> Any:
+    """Unpickle what a worker process pickled."""
+    if data.find(b"__mp_main__", start) < 0:
+        return pickle.loads(memoryview(data)[start:])
+    return _Loader(io.BytesIO(memoryview(data)[start:])).load()
+
+
+class _Loader(pickle.Unpickler):
+    """Knows that ``__mp_main__`` there is ``__main__`` here."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if module_name == "__mp_main__":
+            module_name = "__main__"
+        return super().find_class(module_name, global_name)
+
+
+def _read_value(reply: bytes | bytearray) -> Reply:
     try:
-        return Reply(ok=True, value=pickle.loads(body), error=None)
+        return Reply(ok=True, value=_loads(reply, 1), error=None)
     except Exception as error:  # noqa: BLE001  # whatever the value's class raises
         text = (
             "the result came back and could not be unpickled here: "
@@ -200,13 +215,13 @@ def _read_value(body: memoryview) -> Reply:
         return Reply(ok=False, value=None, error=remote)
 
 
-def read_error(body: memoryview) -> BaseException:
+def _read_error(reply: bytes | bytearray) -> BaseException:
     """Rebuild an exception; its cause is the remote traceback."""
-    pickled, _, said, text = pickle.loads(body)
+    pickled, said, text = _loads(reply, 1)
     error: BaseException | None = None
     if pickled is not None:
         try:
-            error = _rebuild(pickle.loads(pickled))
+            error = _rebuild(_loads(pickled))
         except Exception:  # noqa: BLE001  # its class unpickles there and not here
             error = None
     if not isinstance(error, BaseException):
