@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from actors.exits import Notice
 
-__all__ = ["UNSET", "Cell", "Incarnation", "Unset"]
+__all__ = ["Cell", "Incarnation", "UNSET", "Unset"]
 
 logger = logging.getLogger("headrace.cell")
 
@@ -89,6 +89,8 @@ class Cell:
         thread_name: Name of the thread, if not ``name``.
         supervised: False is a plain start as Pykka has it.
         on_undelivered: Told each undelivered message, on any thread.
+        after_start: Called with the actor, on its thread, after each ``on_start``; part
+            of the start.
 
     Attributes:
         ref: The one ref, valid for the cell's whole life.
@@ -121,6 +123,7 @@ class Cell:
         thread_name: str | None = None,
         supervised: bool = True,
         on_undelivered: Callable[[Undelivered], object] | None = None,
+        after_start: Callable[[Any], object] | None = None,
     ) -> None:
         native: bool | None = getattr(actor_class, "_headrace_native", None)
         if native is None:
@@ -144,6 +147,7 @@ class Cell:
         self.on_crash = on_crash
         self.supervised = supervised
         self.on_undelivered = on_undelivered
+        self.after_start = after_start
         self.urn = uuid.uuid4().urn
         self.mailbox = Mailbox(self._bound(capacity), clock=self.clock)
         self._fresh = mailbox == "fresh"

@@ -13,6 +13,7 @@ posts exactly one report of its end, whatever ended it.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import traceback
@@ -229,6 +230,8 @@ class Incarnation:
             exit_ = self._begin(self._make)
         if exit_ is None:
             exit_ = self._begin(self.actor.on_start)
+        if exit_ is None and self.cell.after_start is not None:
+            exit_ = self._begin(functools.partial(self.cell.after_start, self.actor))
         if exit_ is not None:
             return exit_
         self.cell.notify(Started(self.cell, self.number))
@@ -259,7 +262,7 @@ class Incarnation:
             self.check_lease()
             if isinstance(error, Ignore) and cell.supervised:
                 return Exit("ignored")
-            self._log_failure(error)
+            self._log_end(error)
             if not cell.supervised:
                 cell.close()
             return Exit("start_failed", error)
@@ -283,7 +286,7 @@ class Incarnation:
         """Run the hooks that go with the exit, in Pykka's order for a plain actor."""
         cell, actor, error = self.cell, self.actor, exit_.error
         if exit_.kind == "failed" and error is not None:
-            self._log_failure(error)
+            self._log_end(error)
             if cell.supervised:
                 cell.notify(Failing(cell, self.number))
             else:
@@ -320,6 +323,11 @@ class Incarnation:
     def log(self) -> logging.Logger:
         """Pykka's logger for a plain actor."""
         return logger if self.cell.supervised else pykka_logger
+
+    def _log_end(self, error: BaseException) -> None:
+        """Log what ended a plain actor; of another's end its supervisor has to tell."""
+        if not self.cell.supervised:
+            self._log_failure(error)
 
     def _log_failure(self, error: BaseException) -> None:
         who = self.cell.ref if self.actor is None else self.actor

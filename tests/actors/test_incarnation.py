@@ -117,6 +117,24 @@ def test_failing_start_is_one_report_and_no_hook(
     assert cell.ref.is_alive()  # it may be started again
 
 
+def test_after_start_is_part_of_the_start(supervisor: FakeSupervisor) -> None:
+    calls: list[Any] = []
+
+    def after_start(actor: Any) -> None:
+        calls.append((actor.incarnation, threading.current_thread().name))
+        if actor.incarnation == 2:
+            raise ValueError
+
+    cell = supervisor.start(Recorder, name="child", after_start=after_start)
+    cell.ref.tell("boom")
+    supervisor.ended(cell)
+
+    cell.start()
+
+    assert supervisor.ended(cell).kind == "start_failed"
+    assert calls == [(1, "child"), (2, "child#2")]
+
+
 def test_ignore_while_starting_is_no_failure(supervisor: FakeSupervisor) -> None:
     # R33
     class Optional(Actor):
@@ -265,7 +283,7 @@ def test_hook_that_raises_changes_nothing_else(
     assert supervisor.stop(cell).kind == "shutdown"
 
     texts = [str(r.exc_info[1]) for r in caplog.records if r.exc_info]
-    assert texts == ["boom", "on_failure", "on_stop"]
+    assert texts == ["on_failure", "on_stop"]  # of the crash the supervisor tells
 
 
 def test_dead_object_is_kept_by_nothing(
