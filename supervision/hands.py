@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any, final
 
 from actors import UNSET, Actor, Cell, adopt
+from supervision.child_state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +61,7 @@ class CellHands:
 
     def busy(self, child: Child) -> bool:
         """See ``Hands``."""
-        run = child.handle.incarnation
-        return run is not None and bool(run.busy)
+        return child.state is not State.RUNNING or bool(child.handle.incarnation.hand)
 
     def abandon(self, child: Child, why: str) -> str | None:
         """See ``Hands``."""
@@ -110,4 +110,5 @@ def make_cell(
         parent=parent,
         on_crash=on_crash,
         on_undelivered=functools.partial(board.tree.note_undelivered, board.name),
+        after_start=spec.after_start,
     )
