@@ -14,7 +14,6 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.events import (
-    ChildAbandoned,
     ChildDown,
     ChildRestarted,
     ChildStarted,
@@ -75,13 +74,6 @@ class CrashLog:
                 self._tell(event, logging.ERROR, _giving_up(event), always=True)
             case ChildStopped():
                 self._tell(event, logging.WARNING, "it is not started again")
-            case ChildAbandoned():
-                logger.error(
-                    "%s/%s %s: its thread is left behind, and the tree goes on",
-                    event.supervisor,
-                    event.child,
-                    event.why,
-                )
             case ChildStarted() | ChildRestarted():
                 logger.debug("%s/%s runs (#%d)", *event[:3])
             case MessageUndelivered():

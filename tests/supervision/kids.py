@@ -14,9 +14,9 @@ from supervision.supervisor import Supervisor, SupervisorRef
 class Kid(Actor):
     """One of our actors."""
 
-    def __init__(self, log: list[str], id: str, on_start: Any = None) -> None:
+    def __init__(self, log: list[str], name: str, on_start: Any = None) -> None:
         super().__init__()
-        self.log, self.id = log, id
+        self.log, self.id = log, name
         self.handled: list[Any] = []
         self._on_start = on_start
 
@@ -42,9 +42,9 @@ class Kid(Actor):
 class PykkaKid(pykka.ThreadingActor):
     """The same, written for Pykka alone."""
 
-    def __init__(self, log: list[str], id: str, on_start: Any = None) -> None:
+    def __init__(self, log: list[str], name: str, on_start: Any = None) -> None:
         super().__init__()
-        self.log, self.id = log, id
+        self.log, self.id = log, name
         self.handled: list[Any] = []
         self._on_start = on_start
 
@@ -72,11 +72,11 @@ class Nursery:
         self.events: list[Any] = []
         self.kid_class = kid_class
 
-    def spec(self, id: str, on_start: Any = None, **options: Any) -> ChildSpec[Any]:
-        kwargs = {"log": self.log, "id": id, "on_start": on_start}
+    def spec(self, name: str, on_start: Any = None, **options: Any) -> ChildSpec[Any]:
+        kwargs = {"log": self.log, "name": name, "on_start": on_start}
         kid_class = options.pop("kid_class", self.kid_class)
         options.setdefault("on_crash", "on_failure")
-        return ChildSpec(kid_class, (), kwargs, id=id, **options)
+        return ChildSpec(kid_class, (), kwargs, id=name, **options)
 
     def grow(
         self,
