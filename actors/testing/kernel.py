@@ -277,12 +277,13 @@ class Kernel:
         try:
             while True:
                 before = self.progress
-                if task.baton.acquire(timeout=self.stall_timeout):
+                left = hard - SystemClock.monotonic()
+                if task.baton.acquire(timeout=max(0.0, min(self.stall_timeout, left))):
                     return
+                if left <= self.stall_timeout:
+                    self._stall(f"still busy after {self.hard_timeout:g}")
                 if self.progress == before:
                     self._stall(f"no progress for {self.stall_timeout:g}")
-                if SystemClock.monotonic() >= hard:
-                    self._stall(f"still busy after {self.hard_timeout:g}")
         except BaseException:  # ours, or a signal handler's: put the books in order
             self._withdraw(task)
             raise

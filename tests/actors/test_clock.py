@@ -1,5 +1,7 @@
 """The system clock: real time, real primitives, and freezegun beside it."""
 
+from __future__ import annotations
+
 import contextlib
 import datetime as dt
 import importlib.util
@@ -27,6 +29,8 @@ from actors.clock import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actors.stop_token import StopToken
 
 LIMIT = 10.0  # real seconds that nothing here comes near
@@ -149,15 +153,35 @@ def test_join_tells_whether_the_thread_has_ended(clock: SystemClock) -> None:
 # -- timers
 
 
+@pytest.fixture
+def busy(clock: SystemClock) -> Iterator[threading.Event]:
+    """Keep the clock's timer thread busy until the event is set."""
+    begun, done = threading.Event(), threading.Event()
+
+    def keep_busy() -> None:
+        begun.set()
+        done.wait(LIMIT)
+
+    clock.call_later(0, keep_busy)
+    assert begun.wait(LIMIT)
+    yield done
+    done.set()
+
+
 @pytest.mark.real
-def test_timers_fire_in_order_of_their_deadlines(clock: SystemClock) -> None:
+def test_timers_fire_in_order_of_their_deadlines(
+    clock: SystemClock, busy: threading.Event
+) -> None:
     fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for delay, name in ((0.03, "third"), (0.0, "first"), (0.015, "second")):
-        clock.call_later(delay, fired.put, name)
+    made = [
+        (clock.call_later(delay, fired.put, delay).when, delay)
+        for delay in (0.03, 0.0, 0.015, 0.001)
+    ]
 
-    names = [fired.get(timeout=LIMIT) for _ in range(3)]
+    busy.set()
 
-    assert names == ["first", "second", "third"]
+    in_order = [fired.get(timeout=LIMIT) for _ in made]
+    assert in_order == [delay for _, delay in sorted(made)]
 
 
 @pytest.mark.real
@@ -192,14 +216,17 @@ def test_a_timer_without_end_does_not_hurt_the_others(clock: SystemClock) -> Non
 
 
 @pytest.mark.real
-def test_a_cancelled_timer_does_not_fire(clock: SystemClock) -> None:
+def test_a_cancelled_timer_does_not_fire(
+    clock: SystemClock, busy: threading.Event
+) -> None:
     fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    handle = clock.call_later(0.01, fired.put, "cancelled")
+    handle = clock.call_later(0, fired.put, "cancelled")
 
     assert handle.cancel() is True
     assert handle.cancelled
     assert handle.cancel() is False
-    clock.call_later(0.02, fired.put, "after")
+    busy.set()
+    clock.call_later(0, fired.put, "after")
     assert fired.get(timeout=LIMIT) == "after"
     assert fired.empty()
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import os
 import random
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -980,7 +981,7 @@ def test_a_clock_is_usable_after_a_deadlock(clock: VirtualClock) -> None:
 
 def test_a_thread_that_blocks_unseen_is_shown_with_its_line() -> None:
     lock = threading.Lock()
-    with VirtualClock(stall_timeout=0.1) as clock:
+    with VirtualClock(stall_timeout=0.3) as clock:
         lock.acquire()
 
         def blocks_unseen() -> None:
@@ -988,7 +989,7 @@ def test_a_thread_that_blocks_unseen_is_shown_with_its_line() -> None:
                 pass
 
         begin(clock, blocks_unseen)
-        with pytest.raises(Stalled, match=r"no progress for 0\.1 s") as caught:
+        with pytest.raises(Stalled, match=r"no progress for 0\.3 s") as caught:
             clock.advance(1)
         lock.release()
         assert clock.monotonic() == 0.0
@@ -1010,7 +1011,7 @@ def test_a_hold_that_is_not_released_is_named() -> None:
 
 
 def test_messages_that_go_round_without_end_are_a_stall() -> None:
-    with VirtualClock(stall_timeout=0.05, hard_timeout=0.2) as clock:
+    with VirtualClock(hard_timeout=0.2) as clock:
         ping, pong = clock.queue(), clock.queue()
 
         def relay(source: Any, target: Any) -> None:
@@ -1053,18 +1054,27 @@ def test_as_many_timers_spread_over_time_are_no_livelock() -> None:
 
 
 def test_the_test_thread_s_own_stall_is_reported_by_the_monitor(
-    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    said: list[str] = []
+    heard = threading.Event()
+
+    class FakeStderr:
+        def write(self, text: str) -> None:
+            said.append(text)
+            heard.set()
+
     with VirtualClock(stall_timeout=0.05) as clock:
         queue = clock.queue()
         thread = begin(clock, queue.get)
         clock.settle()
-        threading.Thread.join(thread, timeout=0.3)  # past the clock
+        monkeypatch.setattr(sys, "stderr", FakeStderr())
+        assert heard.wait(10)  # past the clock, which does not see it
         queue.put(None)
+        thread.join()
 
-    said = capfd.readouterr().err
-    assert said.count("has not come back to the clock") == 1
-    assert "parked in queue.get()" in said
+    assert "has not come back to the clock" in said[0]
+    assert "parked in queue.get()" in said[0]
 
 
 def test_threads_that_still_wait_at_the_end_are_leaks() -> None:
