@@ -170,6 +170,7 @@ class Worker(Stage):
         assert wiring is not None  # only a wired worker has a source
         if self.stop_token.cancelled:
             wiring.ledger.give_back(item)
+            self.source = None  # the order to stop is on its way
             return
         if wiring.kind is JobKind.IO:
             self._attempt_io(wiring, item)

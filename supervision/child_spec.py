@@ -36,6 +36,8 @@ from supervision.strategies import Backoff, Strategy, intensity_needed
 if TYPE_CHECKING:
     import pykka
 
+    from actors import StopToken
+
     from actors.cell import Unset
     from actors.ref import ActorRef
 
@@ -121,6 +123,9 @@ class ChildSpec(Generic[A]):
             ``"on_stop"`` after it.  By default the former for an ``actors.Actor``, the
             latter for any other class, which may close its resources there.
 
+        token: Parent of its stop tokens, for who signals by something else than the
+            tree; its supervisor's own by default.
+
     Raises:
         ConfigurationError: If a field is not allowed; it names the field and the child.
     """
@@ -137,6 +142,7 @@ class ChildSpec(Generic[A]):
     capacity: int | Unset | None
     after_start: Callable[[A], object] | None
     on_crash: Hooks | Unset
+    token: StopToken | None
 
     def __init__(
         self,
@@ -153,6 +159,7 @@ class ChildSpec(Generic[A]):
         capacity: int | Unset | None = UNSET,
         after_start: Callable[[A], object] | None = None,
         on_crash: Hooks | Unset = UNSET,
+        token: StopToken | None = None,
     ) -> None:
         where = f"child {_name_of(actor_class) if id is None else id!r}"
         _check_class(actor_class, where)
@@ -174,6 +181,7 @@ class ChildSpec(Generic[A]):
             "capacity": capacity,
             "after_start": after_start,
             "on_crash": on_crash,
+            "token": token,
         }
         for name, (check, must_be) in _FIELDS.items():
             if not check(values[name]):

@@ -105,7 +105,7 @@ def make_cell(
         capacity=spec.capacity,
         mailbox=spec.mailbox,
         clock=board.tree.clock,
-        token=token,
+        token=token if spec.token is None else spec.token,
         report=report,
         parent=parent,
         on_crash=on_crash,

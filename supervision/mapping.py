@@ -4,10 +4,10 @@
 order, the first error raised in its place.  ``results`` gives every result as it
 settles, failures as values.
 
-:Runs on: the caller's thread, which also pulls the iterables; the rest of a dropped map
-    on a thread of its own.
+:Runs on: the caller's thread, which also pulls the iterables; the rest of a dropped
+    map on a thread of its own.
 :Owns: the calls that are out and the iterator that the next ones come from.
-:Blocks: ``next``, until the next value is there or the timeout passes; on room for jobs.
+:Blocks: ``next``, until its value is there or the timeout passes; on room for jobs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from actors import raw_lock
 from actors.errors import HeadraceError
 from supervision.reaper import watch
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from actors import Clock, JobFuture, JobResult, WakeQueue
 
-__all__ = ["Calls", "MapIterator", "ResultsIterator"]
+__all__ = ["Calls", "MapIterator", "Maps", "ResultsIterator"]
 
 logger = logging.getLogger("headrace.mapping")
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Calls:
         submit: Submits one call; ``privileged`` when the caller is gone.
         items: Argument tuples.
         buffersize: How many may be out; ``None`` for all.
-        clock: The pipeline's.
+        maps: The run's list of maps; knows when the rest of this one still runs.
     """
 
     def __init__(
@@ -45,16 +46,19 @@ class Calls:
         submit: Callable[..., JobFuture],
         items: Iterator[tuple[Any, ...]],
         buffersize: int | None,
-        clock: Clock,
+        maps: Maps,
     ) -> None:
         self._submit = submit
         self._items = items
         self._buffersize = buffersize
-        self.clock = clock
+        self.clock = maps.clock
+        self._maps = maps
         self.out: deque[JobFuture] = deque()
         self.error: BaseException | None = None  # of the iterable, or of a submit
         self.ended = False
         self.taken_from = False
+        self.gone = False  # set by the iterator's finaliser
+        maps.add(self)
 
     def pull(self) -> JobFuture | None:
         """Submit the next call; ``None`` when there is none."""
@@ -63,19 +67,31 @@ class Calls:
         try:
             args = next(self._items)
         except StopIteration:
-            self.ended = True
+            self.end()
             return None
         except Exception as error:  # noqa: BLE001  # raised after the results before it
-            return self._fail(error)
+            self._fail(error)
+            return None
         try:
             future = self._submit(args)
         except HeadraceError as error:
-            return self._fail(error)
+            self._fail(error)
+            return None
         self.out.append(future)
         return future
 
     def _fail(self, error: BaseException) -> None:
-        self.ended, self.error = True, error
+        self.error = error
+        self.end()
+
+    def end(self) -> None:
+        """No more calls will be made."""
+        self.ended = True
+        self._maps.remove(self)
+
+    def mark_gone(self) -> None:
+        """The iterator is garbage; inside its finaliser."""
+        self.gone = True
 
     def fill(self) -> None:
         """Submit until ``buffersize`` calls are out."""
@@ -86,10 +102,13 @@ class Calls:
     # -- when the iterator is gone
 
     def dropped(self) -> None:
-        """The iterator is garbage: run the rest, or cancel what has not begun."""
+        """The iterator is garbage: run the rest, or cancel what has not begun.
+
+        On the reaper's thread, or earlier on one that ends the pipeline.
+        """
         if self.taken_from:
             self.cancel()
-        elif not self.ended:
+        elif self._maps.begin_rest(self):
             thread = self.clock.thread(
                 self._run_rest, name="headrace-map-rest", daemon=True
             )
@@ -97,7 +116,7 @@ class Calls:
 
     def cancel(self) -> None:
         """Cancel the calls that are out and have not begun; make no more."""
-        self.ended = True
+        self.end()
         while self.out:
             future = self.out.pop()
             if not future.running():
@@ -114,6 +133,60 @@ class Calls:
                 "the rest of a map whose results nobody took ended early; what was "
                 "submitted before still runs"
             )
+        finally:
+            self.ended = True
+            self._maps.end_rest()
+
+
+class Maps:
+    """The maps of one run that may have more calls to make.
+
+    Guards: ``_lock`` guards both fields; held for O(1) work.
+
+    Args:
+        clock: The run's.
+        changed: Called when the rest of a dropped map has been submitted.
+    """
+
+    def __init__(self, clock: Clock, changed: Callable[[], object]) -> None:
+        self.clock = clock
+        self._changed = changed
+        self._lock = raw_lock()
+        self._open: set[Calls] = set()
+        self._rests = 0  # dropped maps whose rest is being submitted
+
+    def add(self, calls: Calls) -> None:
+        """A map began."""
+        with self._lock:
+            self._open.add(calls)
+
+    def remove(self, calls: Calls) -> None:
+        """A map makes no more calls."""
+        with self._lock:
+            self._open.discard(calls)
+
+    def begin_rest(self, calls: Calls) -> bool:
+        """Claim the rest of a dropped map; False if there is none or it is claimed."""
+        with self._lock:
+            if calls not in self._open:
+                return False
+            self._open.remove(calls)
+            self._rests += 1
+            return True
+
+    def end_rest(self) -> None:
+        """The rest of a dropped map is submitted."""
+        with self._lock:
+            self._rests -= 1
+        self._changed()
+
+    def none_left(self) -> bool:
+        """True when no dropped map has calls to make; starts those it finds."""
+        with self._lock:
+            gone = [calls for calls in self._open if calls.gone]
+        for calls in gone:
+            calls.dropped()
+        return not self._rests
 
 
 class _CallIterator(Generic[T]):
@@ -121,7 +194,7 @@ class _CallIterator(Generic[T]):
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._watch = watch(self, calls.dropped)
+        self._watch = watch(self, calls.dropped, mark=calls.mark_gone)
 
     def __iter__(self) -> Iterator[T]:
         return self  # type: ignore[return-value]  # subclasses have __next__

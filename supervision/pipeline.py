@@ -169,7 +169,7 @@ class Pipeline(Scope):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(  # type: ignore[override]  # Executor's is untyped in practice
+    def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,

@@ -42,6 +42,7 @@ from actors.errors import (
 )
 from actors.events import ChildAbandoned, ChildDown, Listeners
 from actors.messages import WorkerDown
+from supervision.mapping import Maps
 from supervision.pipeline_tree import build_tree
 
 if TYPE_CHECKING:
@@ -49,10 +50,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
-    from supervision.supervisor_ref import SupervisorRef
-
     from actors import Exit, JobFuture, Report, Snapshot, WakeQueue
     from supervision.pipeline_options import CpuWorkers, PipelineOptions
+    from supervision.supervisor_ref import SupervisorRef
 
 __all__ = ["PipelineRun"]
 
@@ -74,6 +74,7 @@ class PipelineRun:
         self.clock = options.clock
         self.pid = os.getpid()
         self.token = StopToken(clock=self.clock, name=options.name)
+        self.dispatch_token = self.token.child("dispatcher")
         self.foreign = _foreign(options)
         self.workers = {
             JobKind.IO: options.workers,
@@ -98,6 +99,7 @@ class PipelineRun:
             takes_payloads=options.takes_payloads,
         )
         self.metrics = Metrics(self.clock)
+        self.maps = Maps(self.clock, self._wake)
         self.stopped: Future[Report] = self.clock.future()
         self.producer_error: BaseException | None = None
         self.tree: SupervisorRef | None = None
@@ -227,7 +229,7 @@ class PipelineRun:
         root = self.ledger.root
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         done = self._wait_until(
-            lambda: self._finished or (root.idle and self._producers <= 0),
+            lambda: self._finished or (self._quiet() and self._producers <= 0),
             deadline,
             root,
         )
@@ -259,7 +261,7 @@ class PipelineRun:
     def _wait_until(
         self, done: Callable[[], bool], deadline: float | None, group: Group
     ) -> bool:
-        """Wait for a condition that changes when a group goes idle or ``_wake`` runs."""
+        """Wait for what changes when a group goes idle or ``_wake`` runs."""
         wake = self.clock.queue()
         while True:
             with self._lock:
@@ -278,6 +280,10 @@ class PipelineRun:
                     self.ledger.remove_idle_waiter(group, wake)
                 with self._lock, contextlib.suppress(ValueError):
                     self._waiters.remove(wake)
+
+    def _quiet(self) -> bool:
+        """True when all is settled and delivered, and no dropped map has more."""
+        return self.maps.none_left() and self.ledger.root.idle
 
     def _wake(self) -> None:
         with self._lock:
@@ -301,7 +307,9 @@ class PipelineRun:
         self.close_intake("it is draining")
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         root = self.ledger.root
-        if not self._wait_until(lambda: root.idle or self._finished, deadline, root):
+        if not self._wait_until(
+            lambda: self._quiet() or self._finished, deadline, root
+        ):
             report = self.ledger.report()
             msg = (
                 f"{self.options.name} did not drain within {timeout} s: "
@@ -326,17 +334,16 @@ class PipelineRun:
         if drain != 0:
             deadline = None if drain is None else now + drain
             self._wait_until(
-                lambda: self._hurry or root.idle or self._finished, deadline, root
+                lambda: self._hurry or self._quiet() or self._finished, deadline, root
             )
         grace_ends = None
         if grace is not None:
             grace_ends = self.clock.monotonic() + grace
-        if not root.idle:
+        if not self._quiet():
             self._cancel(why)
+            obeyed_by = None if grace is None else self.clock.monotonic() + grace / 2
             self._wait_until(
-                lambda: self._hurry or self._finished or root.idle,
-                None if grace_ends is None else self.clock.monotonic() + grace / 2,  # type: ignore[operator]  # set together
-                root,
+                lambda: self._hurry or self._finished or root.idle, obeyed_by, root
             )
             self.ledger.return_all(why)
             self._wait_until(
@@ -409,7 +416,9 @@ class PipelineRun:
         self.close_intake("the interpreter exits")
         root: Any = self.ledger.root
         deadline = self.clock.monotonic() + timeout
-        if not self._wait_until(lambda: root.idle or self._finished, deadline, root):
+        if not self._wait_until(
+            lambda: self._quiet() or self._finished, deadline, root
+        ):
             left = self.ledger.report().unfinished
             logger.critical(
                 "%s: the interpreter exits with %d unfinished jobs, which are lost: %s;"

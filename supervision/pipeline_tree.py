@@ -12,6 +12,8 @@
 
 Children start in this order, which is the order of need, and stop in the reverse.
 Refs, mailboxes and the ledger survive restarts, so nobody need fall with another.
+Stop tokens go from the run's own to a node ``dispatcher``, which outlives incarnations,
+from there to the dispatcher's and the workers' supervisor's, and on to each worker's.
 
 :Runs on: the host's thread; the callables of siblings on a child's.
 :Owns: nothing; everything belongs to the run.
@@ -42,12 +44,11 @@ from supervision.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from supervision.supervisor_ref import SupervisorRef
-
     from actors import Engine, Group
     from supervision.child_spec import Siblings
     from supervision.pipeline_options import ProducerLike
     from supervision.pipeline_run import PipelineRun
+    from supervision.supervisor_ref import SupervisorRef
 
 __all__ = ["build_tree"]
 
@@ -70,12 +71,14 @@ def build_tree(run: PipelineRun) -> SupervisorRef:
             kwargs={"wiring": run.ledger},
             id="dispatcher",
             restart="permanent",
+            token=run.dispatch_token,
         ),
         ChildSpec(
             Supervisor,
             kwargs=functools.partial(_workers, run),
             id="workers",
             restart="permanent",
+            token=run.dispatch_token,
         ),
     ]
     if options.producers:
@@ -93,6 +96,7 @@ def build_tree(run: PipelineRun) -> SupervisorRef:
         on_event=run.on_event,
         clock=run.clock,
         name=options.name,
+        token=run.token,
     )
 
 

@@ -22,6 +22,8 @@ from actors import SYSTEM_CLOCK, raw_lock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors import WakeQueue
+
 __all__ = ["watch"]
 
 logger = logging.getLogger("headrace.reaper")
@@ -40,39 +42,52 @@ class _Reaper:
         self._lock = raw_lock()
         self._running = False
 
-    def watch(self, obj: object, fn: Callable[..., object], *args: Any) -> Any:
+    def watch(
+        self, obj: object, fn: Callable[[], object], mark: Callable[[], object] | None
+    ) -> Any:
         with self._lock:
             start, self._running = not self._running, True
         if start:
             thread = SYSTEM_CLOCK.thread(self._run, name="headrace-reaper", daemon=True)
             thread.start()
-        finalizer = weakref.finalize(obj, self._notes.put, (fn, args))
+        finalizer = weakref.finalize(obj, _note, self._notes, fn, mark)
         finalizer.atexit = False
         return finalizer
 
     def _run(self) -> None:
         notes = self._notes
         while True:
-            fn, args = notes.get()
+            fn = notes.get()
             try:
-                fn(*args)
+                fn()
             except Exception:  # the note's own: the next ones are acted on
                 logger.exception("%r failed after its owner was dropped", fn)
-            del fn, args
+            del fn
 
 
 _REAPER: Final = _Reaper()
 
 
-def watch(obj: object, fn: Callable[..., object], *args: Any) -> Any:
-    """Call ``fn(*args)`` on the reaper's thread once ``obj`` is garbage.
+def _note(
+    notes: WakeQueue, fn: Callable[[], object], mark: Callable[[], object] | None
+) -> None:
+    """The finaliser: no lock, no wait."""
+    if mark is not None:
+        mark()
+    notes.put(fn)
+
+
+def watch(
+    obj: object, fn: Callable[[], object], *, mark: Callable[[], object] | None = None
+) -> Any:
+    """Call ``fn()`` on the reaper's thread once ``obj`` is garbage.
 
     Args:
-        obj: What is watched; ``fn`` and ``args`` must not refer to it.
+        obj: What is watched; neither ``fn`` nor ``mark`` may refer to it.
         fn: Must not block.
-        *args: Its arguments.
+        mark: Called in the finaliser itself: may set an attribute, and no more.
 
     Returns:
         The ``weakref.finalize``; its ``detach()`` ends the watch.
     """
-    return _REAPER.watch(obj, fn, *args)
+    return _REAPER.watch(obj, fn, mark)

@@ -41,8 +41,9 @@ class Scope(concurrent.futures.Executor):
         wait: bool | float = True,
         context: Sequence[ContextVar[Any]] = (),
     ) -> None:
-        if not isinstance(wait, bool) and not (
-            isinstance(wait, (int, float)) and wait >= 0
+        given: object = wait  # typed wider than promised
+        if not isinstance(given, bool) and not (
+            isinstance(given, (int, float)) and given >= 0
         ):
             msg = f"wait must be True, False or 0 or more seconds, got {wait!r}"
             raise ConfigurationError(msg)
@@ -59,9 +60,7 @@ class Scope(concurrent.futures.Executor):
 
     # -- an executor
 
-    def submit(  # type: ignore[override]  # a JobFuture is a Future
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> JobFuture:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobFuture:
         """Submit a call; waits while there is no room.
 
         From inside the pipeline (a job, a done-callback, the sink) it never waits.
@@ -282,4 +281,4 @@ class Scope(concurrent.futures.Executor):
             return entry.future
 
         items = iter(zip(*iterables, strict=False))
-        return Calls(submit, items, buffersize, self._run().clock)
+        return Calls(submit, items, buffersize, self._run().maps)

@@ -28,6 +28,7 @@ from supervision.tree import Board, Refs, Tree, picture_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from actors import StopToken
     from actors.clock import Clock
     from actors.events import Listener
     from actors.exits import Exit, Notice, StopRequest
@@ -109,6 +110,7 @@ class Supervisor(Actor):
         on_event: Listener | None = None,
         clock: Clock | None = None,
         name: str | None = None,
+        token: StopToken | None = None,
     ) -> SupervisorRef:
         """Start a tree and wait until all its children run.
 
@@ -126,6 +128,7 @@ class Supervisor(Actor):
                 the supervisors' threads: it must be short and never wait.
             clock: The ambient clock by default.
             name: Name of the root, ``"root"`` by default.
+            token: Parent of the root's stop token; one of its own by default.
 
         Raises:
             ConfigurationError: If a spec is not allowed.
@@ -150,7 +153,13 @@ class Supervisor(Actor):
             return not isinstance(notice, Down)  # nobody restarts a root: its cell ends
 
         cell = Cell(
-            cls, (strategy, children), options, name=name, clock=clock, report=hear
+            cls,
+            (strategy, children),
+            options,
+            name=name,
+            clock=clock,
+            token=token,
+            report=hear,
         )
         ref = SupervisorRef(cell, Board(name, Tree(clock, on_event)))
         ref.start_tree(ready)

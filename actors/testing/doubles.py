@@ -80,7 +80,13 @@ class FakeRecipient:
         self.control: list[Any] = []
         self.error: BaseException | None = None
 
-    def tell(self, message: Any, *, timeout: float | None = None) -> None:  # noqa: ARG002
+    def tell(
+        self,
+        message: Any,
+        *,
+        timeout: float | None = None,  # noqa: ARG002
+        token: Any = None,  # noqa: ARG002
+    ) -> None:
         """Keep a message."""
         if self._gate is not None:
             self._gate.pass_through()
