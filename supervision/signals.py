@@ -39,6 +39,7 @@ logger = logging.getLogger("headrace.signals")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NO_FD = -1
+_MARK = 0  # no signal has this number
 
 
 class Stoppable(Protocol):
@@ -101,6 +102,7 @@ class SignalHandling:
         self._closed = False
         self._first = SystemClock.queue()  # one signal's number, or None: closed
         self._drained = SystemClock.queue()
+        self._counted = SystemClock.queue()
         self._threads: list[threading.Thread] = []
         self._old: dict[signal.Signals, Any] = {}
         self._old_fd = _NO_FD
@@ -131,8 +133,10 @@ class SignalHandling:
         """
         if self._closed:
             return
-        if self.received and len(self._threads) == 2:
-            self._drained.get()
+        if len(self._threads) == 2:
+            self._wait_counted()
+            if self.received:
+                self._drained.get()
         self._put_back()
         self._closed = True
         os.close(self._write_fd)  # the reader reads what is in the pipe, then its end
@@ -140,6 +144,12 @@ class SignalHandling:
             SystemClock.join(thread)
             self._first.put(None)
         os.close(self._read_fd)
+
+    def _wait_counted(self) -> None:
+        """Wait until the reader has counted what was received before."""
+        while not _write(self._write_fd, _MARK):
+            pass  # 64 Ki signals are unread: the reader makes room right now
+        self._counted.get()
 
     def _install(self) -> None:
         for number in _SIGNALS:
@@ -179,6 +189,8 @@ class SignalHandling:
             for number in numbers:
                 if number in _SIGNALS:
                     self._count(number)
+                elif number == _MARK:
+                    self._counted.put(None)
                 elif self._old_fd != _NO_FD:  # whose descriptor it was wants the others
                     _write(self._old_fd, number)
 
@@ -233,9 +245,11 @@ def _set_fd(fd: int) -> int:
     return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
 
 
-def _write(fd: int, number: int) -> None:
-    with contextlib.suppress(OSError):  # full: there are signals enough; or closed
-        os.write(fd, bytes((number,)))
+def _write(fd: int, number: int) -> bool:
+    """Write one byte if there is room; a full pipe has signals enough."""
+    with contextlib.suppress(OSError):
+        return os.write(fd, bytes((number,))) == 1
+    return False
 
 
 _installed: list[SignalHandling] = []
