@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import pykka
 
     from actors import StopToken
-
     from actors.cell import Unset
     from actors.ref import ActorRef
 
@@ -70,6 +69,15 @@ class RestartType(enum.Enum):
             kind: The kind of the child's exit.
         """
         return kind in _RESTARTED[self]
+
+    def comes_back(self, kind: str, *, asked: bool) -> bool:
+        """True when a child that went down in a group restart starts with its group.
+
+        Args:
+            kind: The kind of the child's exit.
+            asked: It was asked to stop for the group; else it ended by itself.
+        """
+        return self.restarts(kind) or (asked and self is not RestartType.TEMPORARY)
 
 
 _FAILURES = frozenset({"failed", "start_failed", "abandoned", "gave_up"})
@@ -122,9 +130,8 @@ class ChildSpec(Generic[A]):
         on_crash: The hooks that a crash ends with: ``"on_failure"`` alone, or
             ``"on_stop"`` after it.  By default the former for an ``actors.Actor``, the
             latter for any other class, which may close its resources there.
-
-        token: Parent of its stop tokens, for who signals by something else than the
-            tree; its supervisor's own by default.
+        token: Parent of its incarnations' stop tokens, when they are to be signalled by
+            something else than the tree; its supervisor's own by default.
 
     Raises:
         ConfigurationError: If a field is not allowed; it names the field and the child.

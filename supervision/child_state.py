@@ -1,4 +1,4 @@
-"""One child as its supervisor sees it: states, the notices that count, groups.
+"""One child as its supervisor sees it: its states, and the notices that count.
 
 A child's states::
 
@@ -9,7 +9,7 @@ A child's states::
                RESTARTING (a restart is coming) or UNDEFINED (down for good)
 
 :Runs on: the supervisor's thread.
-:Owns: a ``Child`` its state and timer, a ``Group`` its members.
+:Owns: a ``Child`` its state and its timer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from actors.exits import Exit
     from supervision.child_spec import ChildSpec
+    from supervision.groups import Group
 
 __all__ = [
     "EXPECTED",
@@ -29,7 +30,6 @@ __all__ = [
     "Child",
     "Due",
     "DueKind",
-    "Group",
     "Hands",
     "Mode",
     "State",
@@ -133,28 +133,16 @@ class Child:
         """The spec's id."""
         return self.spec.id
 
+    @property
+    def has_had_its_start(self) -> bool:
+        """True when the start of the tree need not wait for it any more."""
+        return self.was_up or self.state is State.UNDEFINED
+
     def disarm(self) -> None:
         """Cancel the timer of the state that ends now."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-
-
-class Group:
-    """Children that stop, wait and start together.
-
-    Invariant: a child is in at most one group, and only while it has a stop or a start
-    before it.
-    """
-
-    __slots__ = ("at", "members", "stamp", "starting", "timer")
-
-    def __init__(self, members: list[Child], stamp: int, at: float) -> None:
-        self.members = members  # in the order of start
-        self.stamp = stamp
-        self.at: float | None = at  # None once that moment has come
-        self.starting = False
-        self.timer: Timer | None = None
 
 
 class Hands(Protocol):

@@ -28,8 +28,9 @@ from actors.events import (
     TreeGaveUp,
 )
 from supervision.child_spec import RestartType
-from supervision.child_state import EXPECTED, LIVE, Child, Due, Group, Mode, State
+from supervision.child_state import EXPECTED, LIVE, Child, Due, Mode, State
 from supervision.errors import StartFailed
+from supervision.groups import Groups
 from supervision.strategies import RestartWindow
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from supervision.child_spec import SupervisorSpec
     from supervision.child_state import DueKind, Hands, Notice
+    from supervision.groups import Group
 
 __all__ = ["Machine"]
 
@@ -75,8 +77,7 @@ class Machine:
         self.window = RestartWindow(spec.intensity, spec.period)
         self._hands = hands
         self._rng = rng
-        self._groups: list[Group] = []
-        self._stamps = 0
+        self._groups = Groups()
         self._now = 0.0
 
     # -- what comes in
@@ -84,7 +85,7 @@ class Machine:
     def begin(self, now: float) -> None:
         """Start the children."""
         self._now = now
-        self._group(list(self.children), now).at = None
+        self._groups.gather(list(self.children), None)
         self._advance()
 
     def started(self, child: Child, number: int, now: float) -> None:
@@ -97,7 +98,7 @@ class Machine:
         child.started_at = now
         event = ChildRestarted if child.was_up else ChildStarted
         child.was_up = True
-        self._leave_group(child)
+        self._groups.leave(child)
         self._hands.emit(event(self.name, child.id, number))
         self._advance()
 
@@ -123,9 +124,7 @@ class Machine:
         """A timer's moment has come."""
         self._now = now
         if due.what == "restart_due":
-            for group in self._groups:
-                if group.stamp == due.number:
-                    group.at = group.timer = None
+            self._groups.come_due(due.number)
             self._advance()
             return
         for child in self.children:
@@ -207,7 +206,7 @@ class Machine:
             self._finalize(child)
         elif group is not None and not group.starting:
             asked = was is State.STOPPING
-            if _comes_back(child.spec.restart, exit_, asked=asked):
+            if child.spec.restart.comes_back(exit_.kind, asked=asked):
                 child.state = State.RESTARTING
             else:
                 self._finalize(child)
@@ -234,7 +233,7 @@ class Machine:
         return Exit("start_failed", failure, exit_.traceback)
 
     def _finalize(self, child: Child) -> None:
-        self._leave_group(child)
+        self._groups.leave(child)
         child.disarm()
         child.state = State.UNDEFINED
         if child.spec.restart is RestartType.TEMPORARY:
@@ -246,18 +245,11 @@ class Machine:
     # -- restarts
 
     def _want_restart(self, child: Child, exit_: Exit) -> None:
-        window = self.window
+        window, who = self.window, (self.name, child.id, child.number)
         child.state = State.RESTARTING
         if not window.note(self._now):
             self._hands.emit(
-                TreeGaveUp(
-                    self.name,
-                    child.id,
-                    child.number,
-                    window.intensity,
-                    window.period,
-                    exit_.error,
-                )
+                TreeGaveUp(*who, window.intensity, window.period, exit_.error)
             )
             self._begin_stop(Exit("gave_up", exit_.error, exit_.traceback))
             return
@@ -267,13 +259,11 @@ class Machine:
         affected = [each for each in affected if each.state is not State.UNDEFINED]
         moments = [each.group.at for each in affected if each.group is not None]
         at = max([self._now + delay, *(m for m in moments if m is not None)])
-        group = self._group(affected, at)
+        group = self._groups.gather(affected, at)
         group.timer = self._hands.call_at(at, Due("restart_due", "", group.stamp))
         self._hands.emit(
             RestartScheduled(
-                self.name,
-                child.id,
-                child.number,
+                *who,
                 delay,
                 tuple(each.id for each in affected),
                 window.used(self._now),
@@ -293,29 +283,6 @@ class Machine:
         child.failures += 1
         return delay
 
-    def _group(self, members: list[Child], at: float) -> Group:
-        """Put children in a new group, out of the ones that they were in."""
-        self._stamps += 1
-        group = Group(members, self._stamps, at)
-        for child in members:
-            self._leave_group(child)
-            child.group = group
-        self._groups.append(group)
-        return group
-
-    def _leave_group(self, child: Child) -> None:
-        group, child.group = child.group, None
-        if group is None:
-            return
-        group.members = [each for each in group.members if each is not child]
-        if not group.members:
-            self._drop(group)
-
-    def _drop(self, group: Group) -> None:
-        self._groups.remove(group)
-        if group.timer is not None:
-            group.timer.cancel()
-
     # -- the next action
 
     def _advance(self) -> None:
@@ -326,9 +293,11 @@ class Machine:
         """Do the next thing that can be done now; False when there is none."""
         if self.mode is Mode.STOPPING:
             return self._step_to_the_end()
-        if any(self._step_of(group) for group in list(self._groups)):
+        if any(self._step_of(group) for group in self._groups):
             return True
-        if self.mode is Mode.STARTING and all(map(_has_been_up, self.children)):
+        if self.mode is Mode.STARTING and all(
+            child.has_had_its_start for child in self.children
+        ):
             self.mode = Mode.RUNNING
             self._hands.ready()
         return False
@@ -394,10 +363,7 @@ class Machine:
         elif self.mode is not Mode.OVER:
             self.mode = Mode.STOPPING
             self.exit = exit_
-            for group in list(self._groups):
-                self._drop(group)
-            for child in self.children:
-                child.group = None
+            self._groups.clear()
 
     def _shorten(self, deadline: float | None) -> None:
         if deadline is None or (self.deadline is not None and self.deadline < deadline):
@@ -431,14 +397,3 @@ class Machine:
             self._abandon(child, "was busy when no time was left for its stop")
         else:
             self._arm(child, self._now + (limit or IDLE_GRACE), "stop_due")
-
-
-def _has_been_up(child: Child) -> bool:
-    return child.was_up or child.state is State.UNDEFINED
-
-
-def _comes_back(restart: RestartType, exit_: Exit, *, asked: bool) -> bool:
-    """True when a sibling that a group restart took down starts again."""
-    if restart is RestartType.TRANSIENT:
-        return asked or exit_.abnormal
-    return restart is RestartType.PERMANENT

@@ -713,7 +713,7 @@ def check(tree):
         k for k in machine.children if k.state in (State.WAITING, State.RESTARTING)
     ]
     if machine.mode in (Mode.STARTING, Mode.RUNNING):
-        assert all(child.group in machine._groups for child in coming)
+        assert all(child.group in list(machine._groups) for child in coming)
         if coming:
             moving = {State.STARTING, State.STOPPING, State.FAILING}
             assert tree.hands.timers or any(k.state in moving for k in machine.children)

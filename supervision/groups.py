@@ -1,0 +1,86 @@
+"""Groups: children that stop together, wait together and start together.
+
+:Runs on: the supervisor's thread.
+:Owns: which child is in which group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from supervision.child_state import Child, Timer
+
+__all__ = ["Group", "Groups"]
+
+
+class Group:
+    """Children that stop, wait and start together.
+
+    Invariant: a child is in at most one group, and only while it has a stop or a start
+    before it.
+    """
+
+    __slots__ = ("at", "members", "stamp", "starting", "timer")
+
+    def __init__(self, members: list[Child], stamp: int, at: float | None) -> None:
+        self.members = members  # in the order of start
+        self.stamp = stamp
+        self.at = at  # None once that moment has come
+        self.starting = False
+        self.timer: Timer | None = None
+
+
+class Groups:
+    """The groups of one supervisor."""
+
+    def __init__(self) -> None:
+        self._groups: list[Group] = []
+        self._stamps = 0
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(tuple(self._groups))
+
+    def gather(self, members: list[Child], at: float | None) -> Group:
+        """Put children in a new group, out of the ones that they were in.
+
+        Args:
+            members: In the order of start.
+            at: The moment before which they do not start.
+        """
+        self._stamps += 1
+        group = Group(members, self._stamps, at)
+        for child in members:
+            self.leave(child)
+            child.group = group
+        self._groups.append(group)
+        return group
+
+    def leave(self, child: Child) -> None:
+        """Take a child out of its group, if it is in one."""
+        group, child.group = child.group, None
+        if group is None:
+            return
+        group.members = [each for each in group.members if each is not child]
+        if not group.members:
+            self._drop(group)
+
+    def come_due(self, stamp: int) -> None:
+        """The moment of the group with that stamp has come, if it is still there."""
+        for group in self._groups:
+            if group.stamp == stamp:
+                group.at = group.timer = None
+
+    def clear(self) -> None:
+        """Nobody starts any more."""
+        for group in self:
+            for child in group.members:
+                child.group = None
+            self._drop(group)
+
+    def _drop(self, group: Group) -> None:
+        self._groups.remove(group)
+        if group.timer is not None:
+            group.timer.cancel()
