@@ -14,7 +14,7 @@ import enum
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import (
@@ -324,6 +324,7 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         lambda v: v is None or callable(v),
         "a callable of the actor, or None",
     ),
+    "token": (lambda v: v is None or hasattr(v, "child"), "a StopToken or None"),
     "on_crash": (
         lambda v: v is UNSET or v in ("on_failure", "on_stop"),
         "'on_failure' or 'on_stop'",
@@ -364,6 +365,12 @@ def _check_flag(allowed: bool, name: str, value: object, must_be: str) -> None: 
 
 
 def _check_children(children: Iterable[ChildSpec[Any]]) -> tuple[ChildSpec[Any], ...]:
+    _check_flag(
+        not isinstance(children, Iterator),
+        "children",
+        children,
+        "a tuple or list; the first start would use up an iterator",
+    )
     specs = tuple(children)
     for place, spec in enumerate(specs):
         given: object = spec  # typed wider than promised: hosts without a type checker

@@ -108,6 +108,7 @@ class Child:
         "handle",
         "number",
         "restarts",
+        "shown",
         "spec",
         "started_at",
         "state",
@@ -127,6 +128,7 @@ class Child:
         self.was_up = False
         self.group: Group | None = None
         self.timer: Timer | None = None
+        self.shown: Any = None  # its part of the newest picture
 
     @property
     def id(self) -> str:

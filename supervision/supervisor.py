@@ -215,7 +215,8 @@ class Supervisor(Actor):
             case Due():
                 machine.due(message, now)
             case Budget():
-                machine.shorten(message.deadline, now)
+                if message.number == self.incarnation:
+                    machine.shorten(message.deadline, now)
             case _:
                 return super().on_control(message)
         return self._publish()

@@ -52,8 +52,12 @@ MARGIN: Final = 1.0
 
 
 class Budget(NamedTuple):
-    """Control: a stop is coming, or under way, that must end by ``deadline``."""
+    """Control: a stop is coming, or under way, that must end by ``deadline``.
 
+    ``number`` is the incarnation of the supervisor that it is meant for.
+    """
+
+    number: int
     deadline: float
 
 
@@ -199,7 +203,8 @@ class SupervisorRef(ActorRef[Any]):
             self._refuse_from_inside("stop")
         reply = super().stop(block=False)
         if timeout is not None:
-            self.tell_control(Budget(self.cell.clock.monotonic() + timeout))
+            deadline = self.cell.clock.monotonic() + timeout
+            self.tell_control(Budget(self.cell.number, deadline))
         if not block:
             return reply
         return bool(reply.get(timeout=None if timeout is None else timeout + MARGIN))

@@ -40,6 +40,7 @@ def test_d26_bad_specs_table():
         ({"on_crash": "on_start"}, "on_crash"),
         ({"args": "abc"}, "args"),
         ({"args": 3}, "args"),
+        ({"token": 3}, "token"),
         ({"kwargs": 3}, "kwargs"),
         ({"id": ""}, "id"),
         ({"id": 7}, "id"),
@@ -61,6 +62,7 @@ def test_d26_bad_supervisors_table():
         ([kid], {"period": -1}, ["period"]),
         ([kid], {"period": float("inf")}, ["period"]),
         ([kid], {"start": "random"}, ["start", "'random'"]),
+        (iter([kid]), {}, ["children", "iterator"]),
         ([kid, Plain], {}, [r"children[1]", "ChildSpec"]),
     ]:
         with pytest.raises(ConfigurationError) as error:
