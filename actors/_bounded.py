@@ -117,6 +117,10 @@ class Bounded(Generic[T]):
         """How many senders wait for a place."""
         return len(self._tickets)
 
+    def make_wake(self) -> WakeQueue:
+        """Make a wake queue for :meth:`wait_for_place`."""
+        return self._clock.queue()
+
     # -- senders that wait
 
     def wait_for_place(

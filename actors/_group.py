@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from actors.jobs import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from actors.clock import WakeQueue
     from actors.jobs import Job
@@ -30,6 +30,7 @@ class Group:
     __slots__ = (
         "accepted",
         "cancelled",
+        "chain",
         "dead",
         "first_error",
         "name",
@@ -55,6 +56,8 @@ class Group:
     ) -> None:
         self.name = name
         self.parent = parent
+        # This group and those it is counted in, inner first.
+        self.chain: tuple[Group, ...] = (self, *(parent.chain if parent else ()))
         self.sink = sink
         self.token = token
         self.sink_error: BaseException | None = None
@@ -73,47 +76,40 @@ class Group:
     @property
     def root(self) -> Group:
         """The outermost group that this one is counted in."""
-        return self if self.parent is None else self.parent.root
+        return self.chain[-1]
 
     def within(self, other: Group) -> bool:
         """True if this is ``other`` or below it."""
-        return any(group is other for group in self.and_above())
-
-    def and_above(self) -> Iterator[Group]:
-        """This group and those it is counted in, inner first."""
-        group: Group | None = self
-        while group is not None:
-            yield group
-            group = group.parent
+        return other in self.chain
 
     def accept(self) -> None:
         """Count one job in."""
-        for group in self.and_above():
+        for group in self.chain:
             group.accepted += 1
             group.unsettled += 1
 
     def settle(self, result: JobResult) -> None:
         """Count one job's end; its delivery is pending from now on."""
-        for group in self.and_above():
+        status = result.status
+        for group in self.chain:
             group.unsettled -= 1
             group.pending += 1
-            match result.status:
-                case JobStatus.SUCCEEDED:
-                    group.succeeded += 1
-                case JobStatus.DEAD:
-                    group.dead += 1
-                    if group.first_error is None:
-                        group.first_error = result.error
-                case JobStatus.CANCELLED:
-                    group.cancelled += 1
-                case _:
-                    group.returned += 1
-                    group.returned_jobs.append(result.job)
+            if status is JobStatus.SUCCEEDED:
+                group.succeeded += 1
+            elif status is JobStatus.DEAD:
+                group.dead += 1
+                if group.first_error is None:
+                    group.first_error = result.error
+            elif status is JobStatus.CANCELLED:
+                group.cancelled += 1
+            else:
+                group.returned += 1
+                group.returned_jobs.append(result.job)
 
     def delivered(self) -> list[WakeQueue]:
         """Count one delivery; returns whom to wake because a group became idle."""
         wakes: list[WakeQueue] = []
-        for group in self.and_above():
+        for group in self.chain:
             group.pending -= 1
             if group.idle and group.waiters:
                 wakes += group.waiters

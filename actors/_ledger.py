@@ -4,13 +4,12 @@ No thread, no lock, no clock: every method is told the time.  The locked shell a
 it is :mod:`actors.ledger`.
 
 :Runs on: whoever holds the ledger's lock.
-:Owns: entries, the heap of delayed jobs, what each worker has in hand, results not yet
-    acknowledged, and the sums of every group.
+:Owns: entries, the heap of delayed jobs, what each worker has in hand, and the sums of
+    every group.
 """
 
 from __future__ import annotations
 
-import enum
 import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,16 +19,15 @@ from actors.results import Attempt, JobResult, Report
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextvars import ContextVar
 
     from actors._group import Group
-    from actors.clock import WakeQueue
     from actors.job_future import JobFuture
     from actors.jobs import Job
     from actors.stop_token import StopToken
 
-__all__ = ["Delivery", "DeliveryState", "Entry", "Table", "Verdict"]
+__all__ = ["Entry", "Table", "Verdict"]
 
 
 class Entry:
@@ -98,37 +96,15 @@ class Entry:
         self.status = status
 
 
-class DeliveryState(enum.Enum):
-    """Where a settled result stands on its way to the sink."""
-
-    MAILED = "mailed"  # the worker that settled it sends it to the collector
-    POSTED = "posted"  # the collector fetches it from the ledger
-    HANDED = "handed"  # the sink was called, or is being called
-    KEPT = "kept"  # the sink will not be called; it stands in the report
-
-
-class Delivery:
-    """A settled result that the collector has not acknowledged."""
-
-    __slots__ = ("group", "result", "state")
-
-    def __init__(self, result: JobResult, group: Group, state: DeliveryState) -> None:
-        self.result = result
-        self.group = group
-        self.state = state
-
-
 class Verdict(NamedTuple):
     """What a call of ``settle`` decided.
 
     Attributes:
         result: The final result; ``None`` when the job is tried again.
-        delivery: Its way to the sink; ``None`` for nested calls and retries.
         due_at: When the next attempt is due; ``None`` when the result is final.
     """
 
     result: JobResult | None
-    delivery: Delivery | None
     due_at: float | None = None
 
 
@@ -138,7 +114,6 @@ class Table:
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}  # counted, accepted and not settled
         self.in_hand: dict[str, Entry] = {}  # by worker
-        self.undelivered: dict[int, Delivery] = {}
         self.delayed = 0
         self.late = 0
         self.retried = 0
@@ -185,12 +160,12 @@ class Table:
 
     # -- in hand
 
-    def take(self, entry: Entry, worker: str) -> int:
+    def take(self, entry: Entry, worker: str, begun_at: float | None) -> int:
         """Give a job into a worker's hand; returns the lease to settle it with."""
         entry.change(JobStatus.RUNNING)
         entry.worker = worker
         entry.lease += 1
-        entry.begun_at = None
+        entry.begun_at = begun_at
         self.in_hand[worker] = entry
         return entry.lease
 
@@ -243,14 +218,12 @@ class Table:
             if wait is not None and not stopping:
                 self.retried += 1
                 self._delay(entry, attempt.ended_at + wait)
-                return Verdict(None, None, entry.due_at)
+                return Verdict(None, entry.due_at)
             if wait is not None:  # it has tries left that a stop leaves no time for
                 status = JobStatus.RETURNED
         if status is JobStatus.RETURNED:
             error = returned_error(entry.job)
-        return self._close(
-            entry, status, value, error, attempt.ended_at, DeliveryState.MAILED
-        )
+        return self._close(entry, status, value, error, attempt.ended_at)
 
     @staticmethod
     def _retry_wait(entry: Entry, attempt: Attempt, rng: random.Random) -> float | None:
@@ -276,54 +249,24 @@ class Table:
                 run = Attempt(number, entry.worker, entry.begun_at, now, error)
                 entry.attempts.append(run)
                 entry.ran += run.ran
-        return self._close(entry, status, None, error, now, DeliveryState.POSTED)
+        return self._close(entry, status, None, error, now)
 
-    def _close(  # noqa: PLR0917  # private, one call site each way
+    def _close(
         self,
         entry: Entry,
         status: JobStatus,
         value: Any,
         error: BaseException | None,
         now: float,
-        state: DeliveryState,
     ) -> Verdict:
         entry.change(status)
         waited = max(0.0, now - entry.accepted_at - entry.ran)
         attempts = tuple(entry.attempts)
         result = JobResult(entry.job, status, value, error, attempts, waited, entry.ran)
-        if not entry.counted:
-            return Verdict(result, None)
-        number = _id(entry)
-        del self.entries[number]
-        delivery = self.undelivered[number] = Delivery(result, entry.group, state)
-        entry.group.settle(result)
-        return Verdict(result, delivery)
-
-    # -- delivery
-
-    def hand(self, delivery: Delivery) -> bool:
-        """Mark a result as handed to the sink; False if it was before."""
-        if delivery.state not in (DeliveryState.MAILED, DeliveryState.POSTED):
-            return False
-        delivery.state = DeliveryState.HANDED
-        return True
-
-    def acknowledge(self, delivery: Delivery) -> list[WakeQueue]:
-        """Forget a delivered result; returns whom to wake."""
-        if self.undelivered.pop(delivery.result.id, None) is None:
-            return []
-        return delivery.group.delivered()
-
-    def keep(self, delivery: Delivery) -> list[WakeQueue]:
-        """Leave a result undelivered for good; returns whom to wake."""
-        if delivery.state is DeliveryState.KEPT:
-            return []
-        delivery.state = DeliveryState.KEPT
-        return delivery.group.delivered()
-
-    def to_deliver(self, *states: DeliveryState) -> list[Delivery]:
-        """The undelivered results in one of ``states``, in the order they settled."""
-        return [d for d in self.undelivered.values() if d.state in states]
+        if entry.counted:
+            del self.entries[_id(entry)]
+            entry.group.settle(result)
+        return Verdict(result)
 
     # -- views
 
@@ -331,7 +274,7 @@ class Table:
         """The jobs of a group that are not settled, in the order they were accepted."""
         return [e for e in self.entries.values() if e.group.within(group)]
 
-    def report(self, group: Group) -> Report:
+    def report(self, group: Group, undelivered: Iterable[JobResult]) -> Report:
         """The sums of a group, with its unfinished jobs and undelivered results."""
         return Report(
             accepted=group.accepted,
@@ -339,9 +282,7 @@ class Table:
             dead=group.dead,
             cancelled=group.cancelled,
             returned=group.returned,
-            undelivered=tuple(
-                d.result for d in self.undelivered.values() if d.group.within(group)
-            ),
+            undelivered=tuple(undelivered),
             unfinished=tuple(e.job for e in self.unsettled(group))
             + tuple(group.returned_jobs),
             first_error=group.first_error,

@@ -12,20 +12,19 @@ not acknowledged is not given twice, but stands in the report.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from actors._inside import Role, enter_role
 from actors.jobs import JobStatus
-from actors.messages import ResultSettled, ResultsPosted
 from actors.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors._group import Group
-    from actors._ledger import Delivery
+    from actors.clock import WakeQueue
     from actors.dead_letters import DeadLetters
-    from actors.exits import Exit
+    from actors.deliveries import Delivery
     from actors.ledger import Ledger
     from actors.metrics import Metrics
     from actors.results import JobResult
@@ -34,9 +33,7 @@ __all__ = ["Collector", "CollectorWiring"]
 
 logger = logging.getLogger("headrace.collector")
 
-
-class _Redeliver(NamedTuple):
-    """Control, to itself: fetch whatever the last incarnation left."""
+_LONGEST_SILENCE: Final = 0.005  # seconds of sink calls between acknowledgements
 
 
 class CollectorWiring:
@@ -93,8 +90,8 @@ class Collector(Stage):
         """See :meth:`Stage.wired`."""
         assert self.wiring is not None  # called only with a wiring
         enter_role(self.wiring.ledger, Role.SINK)
-        # Once on_start is through: what the last incarnation left.
-        self.actor_ref.tell_control(_Redeliver())
+        self.wiring.ledger.deliveries.recover()
+        self.source = self
 
     def collect(self, result: JobResult) -> None:
         """Take one final result; override it, or pass a sink to the pipeline.
@@ -106,50 +103,60 @@ class Collector(Stage):
         if self.wiring is not None and self.wiring.sink is not None:
             self.wiring.sink(result)
 
-    def on_receive(self, message: Any) -> Any:
-        """Deliver a result that its worker sent."""
-        if isinstance(message, ResultSettled):
-            self._deliver(message.delivery)
-            return None
-        return super().on_receive(message)
+    # -- the loop's source is the results channel
 
-    def on_control(self, message: object) -> Exit | None:
-        """Deliver results that wait in the ledger."""
+    def take(self, wake: WakeQueue) -> list[Delivery] | None:
+        """Take the results that are there."""
         wiring = self.wiring
-        assert wiring is not None  # a collector is always wired
-        if isinstance(message, _Redeliver):
-            for delivery in wiring.ledger.lost_in_hand():
-                wiring.ledger.keep(delivery)
-            for delivery in wiring.ledger.posted(mailed_too=True):
-                self._deliver(delivery)
-        elif isinstance(message, ResultsPosted):
-            for delivery in wiring.ledger.posted():
-                self._deliver(delivery)
-        else:
-            return super().on_control(message)
-        return None
+        assert wiring is not None  # only a wired collector has a source
+        return wiring.ledger.deliveries.take_for(self, wake)
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def withdraw(self, wake: WakeQueue) -> None:
+        """Stop waiting for results."""
+        if self.wiring is not None:
+            self.wiring.ledger.deliveries.withdraw(wake)
+
+    def on_item(self, item: list[Delivery]) -> None:
+        """Deliver results; acknowledge them together while the sink is quick."""
         wiring = self.wiring
-        assert wiring is not None  # a collector is always wired
-        ledger = wiring.ledger
-        if not ledger.hand(delivery):
-            return
+        assert wiring is not None  # only a wired collector has a source
+        deliveries, clock = wiring.ledger.deliveries, wiring.ledger.clock
+        delivered: list[Delivery] = []
+        report_by = clock.monotonic() + _LONGEST_SILENCE
+        for place, delivery in enumerate(item):
+            if self.stop_token.cancelled:
+                deliveries.put_back(item[place:], self)
+                self.source = None  # the order to stop is on its way
+                break
+            if self._deliver(wiring, delivery):
+                delivered.append(delivery)
+            if clock.monotonic() >= report_by:
+                deliveries.acknowledge(delivered)
+                delivered.clear()
+                report_by = clock.monotonic() + _LONGEST_SILENCE
+        deliveries.acknowledge(delivered)
+
+    def _deliver(self, wiring: CollectorWiring, delivery: Delivery) -> bool:
+        """Give one result to its sink; True if that is to be acknowledged."""
+        deliveries = wiring.ledger.deliveries
+        if not deliveries.hand(delivery, self):
+            return False
         self._note(wiring, delivery.result)
         # The group whose sink this result is for: an inner one's own, or the root's.
-        owner = delivery.group if delivery.group.sink else delivery.group.root
+        group = delivery.group
+        owner = group if group.sink is not None else group.root
         if owner.sink_error is not None:
-            ledger.keep(delivery)
-            return
+            deliveries.keep(delivery)
+            return False
         try:
-            if delivery.group.sink is not None:
-                delivery.group.sink(delivery.result)
+            if group.sink is not None:
+                group.sink(delivery.result)
             else:
                 self.collect(delivery.result)
         except Exception as error:  # noqa: BLE001  # the host's sink: see on_sink_error
             self._sink_raised(wiring, owner, delivery, error)
-        else:
-            ledger.acknowledge(delivery)
+            return False
+        return True
 
     @staticmethod
     def _note(wiring: CollectorWiring, result: JobResult) -> None:
@@ -173,4 +180,4 @@ class Collector(Stage):
             then = "the rest drains without the sink and stands in the report"
             wiring.sink_failed(owner)
         logger.error("the sink raised on %r; %s", delivery.result, then, exc_info=error)
-        wiring.ledger.keep(delivery)
+        wiring.ledger.deliveries.keep(delivery)

@@ -1,37 +1,40 @@
 """The locked shell around the table of jobs; outlives every stage.
 
-Jobs that are due wait in one channel per kind, behind the ledger's own lock, so that a
-submit is one locked step.  Whoever settles a job completes its future and sees to its
-delivery; nobody holds the lock while doing so.
+Jobs that are due wait in one channel per kind, results in another, all behind the
+ledger's own lock, so that a submit is one locked step and a settle is another.  Whoever
+settles a job completes its future; nobody holds the lock while doing so.
 
 :Runs on: any thread; intake waits on the submitter's thread alone.
-:Owns: the table, the channels and the state of the intake.
+:Owns: the table, the intake, the results on their way, the waits.
 :Guards: ``lock`` guards everything below it.  Held for O(1) work, but for the views and
     mass endings, which are O(jobs); no user code, no other lock, no wake-up inside.
 :Blocks: ``submit``, until there is room, its timeout, or the intake closes;
-    ``wait_idle``.  Nothing else.
+    ``settle``, until the collector has room or the worker is to stop.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from actors._group import Group
-from actors._inside import Role, inside, role_in
-from actors._ledger import DeliveryState, Table, returned_error
+from actors._inside import Role, inside
+from actors._ledger import Table, returned_error
 from actors.admission import Admission, Intake
-from actors.clock import Empty, ambient_clock, raw_lock
-from actors.errors import Cancelled, WorkerDied, WouldDeadlock
+from actors.clock import ambient_clock, raw_lock
+from actors.deliveries import Deliveries, Delivery
+from actors.errors import Cancelled, WorkerDied
+from actors.events import job_event
 from actors.jobs import JobKind, JobStatus
-from actors.messages import DueChanged, ResultsPosted
+from actors.messages import DueChanged
 from actors.results import Attempt
+from actors.waits import Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
-    from actors._ledger import Delivery, Entry, Verdict
+    from actors._ledger import Entry, Verdict
+    from actors.channel import Ticket
     from actors.clock import Clock, WakeQueue
     from actors.events import Listeners
     from actors.messages import Recipient
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
     from actors.stop_token import StopToken
 
 __all__ = ["Intake", "Lane", "Ledger", "Taken"]
-
-logger = logging.getLogger("headrace.ledger")
 
 
 class Taken:
@@ -86,6 +87,12 @@ class Ledger:
         clock: The ambient clock by default.
         listeners: Who hears of changes.
         name: For logs.
+
+    Attributes:
+        root: The group that counts everything.
+        deliveries: Results on their way to the sink.
+        waits: Who waits for the end of jobs.
+        dispatcher: Told when the first moment at which a job is due has moved.
     """
 
     def __init__(
@@ -100,9 +107,7 @@ class Ledger:
         name: str = "pipeline",
     ) -> None:
         self.clock = ambient_clock() if clock is None else clock
-        self.workers = workers or {JobKind.IO: 1, JobKind.CPU: 1}
         self.root = Group(name)
-        self.collector: Recipient | None = None
         self.dispatcher: Recipient | None = None
         self._listeners = listeners
         self.lock = raw_lock()
@@ -119,8 +124,9 @@ class Ledger:
             name=name,
         )
         self._channels = self._admission.channels
+        self.deliveries = Deliveries(self.lock, capacity, self.clock)
+        self.waits = Waits(self.lock, self, workers or dict.fromkeys(JobKind, 1), name)
         self._stopping = False
-        self._waiting_jobs = dict.fromkeys(JobKind, 0)  # jobs that wait for a kind
 
     # -- intake
 
@@ -148,7 +154,8 @@ class Ledger:
         self._admission.submit(entry, wait=wait, token=token)
         if entry.job.delay:
             self._tell_dispatcher(entry.due_at)
-        self.record("accepted", entry)
+        if self._listeners:
+            self.record("accepted", entry)
 
     def enter_call(self, entry: Entry) -> None:
         """Enter a nested call, ahead of new jobs and past the bound; never waits."""
@@ -177,14 +184,15 @@ class Ledger:
         return Lane(self, kind, worker)
 
     def take(self, kind: JobKind, worker: str, wake: WakeQueue) -> Taken | None:
-        """Serve :meth:`Lane.take`."""
+        """Serve :meth:`Lane.take`; an io job begins in this very step."""
         with self.lock:
             popped = self._channels[kind].pop(wake)
             if popped is None:
                 return None
             entry, ticket = popped
-            lease = self._table.take(entry, worker)
-            wakes = self._admission.let_in_locked(ticket)
+            begun_at = None if kind is JobKind.CPU else self.clock.monotonic()
+            lease = self._table.take(entry, worker, begun_at)
+            wakes = [] if ticket is None else self._admission.let_in_locked(ticket)
         for submitter in wakes:
             submitter.put(None)
         return Taken(entry, lease)
@@ -196,14 +204,16 @@ class Ledger:
         if other is not None:
             other.put(None)
 
-    def begin(
-        self, taken: Taken, kill: Callable[[str], object] | None = None
-    ) -> float | None:
-        """Start an attempt; when it began, or ``None`` if the lease is lost.
+    def begin(self, taken: Taken, kill: Callable[[str], object] | None) -> float | None:
+        """Start a cpu attempt.
 
         Args:
             taken: The job in hand.
-            kill: Ends the attempt at once from any thread; for cpu jobs.
+            kill: Ends the attempt for certain, from any thread; ``None`` if nothing
+                can.
+
+        Returns:
+            When it began, or ``None`` if the lease is lost.
         """
         entry = taken.entry
         now = self.clock.monotonic()
@@ -212,11 +222,10 @@ class Ledger:
                 return None
             entry.begun_at = now
             entry.kill = kill
-        self.record("began", entry)
         return now
 
     def give_back(self, taken: Taken) -> None:
-        """Put a job that has not begun back at the head of its channel."""
+        """Put a job that was not run back at the head of its channel."""
         with self.lock:
             if taken.entry.lease != taken.lease:
                 return
@@ -226,94 +235,93 @@ class Ledger:
 
     def _requeue(self, entry: Entry) -> WakeQueue | None:
         self._table.put_back(entry)
-        entry.fast_lane = True
         return self._channels[entry.job.kind].offer_first(entry)
 
     def settle(
-        self, taken: Taken, attempt: Attempt, value: Any = None
+        self, taken: Taken, attempt: Attempt, value: Any, token: StopToken
     ) -> Verdict | None:
         """Settle one attempt: the single decision; the first call with the lease wins.
 
-        The winner completes the future here, on its own thread.  Delivery of a final
-        result is the caller's: it tells the collector.
+        The winner completes the future here, on its own thread, then waits until the
+        collector has room for the result.
+
+        Args:
+            taken: The job in hand.
+            attempt: How it ended.
+            value: What it returned.
+            token: The worker's: once it is cancelled, the result does not wait.
 
         Returns:
             The verdict, or ``None`` when the lease was lost (the result is dropped and
             counted as late).
         """
+        entry = taken.entry
         with self.lock:
             verdict = self._table.settle(
-                taken.entry,
+                entry,
                 taken.lease,
                 attempt,
                 value,
                 rng=self.clock.rng,
                 stopping=self._stopping,
             )
-        self._after_settle(taken.entry, verdict)
+            ticket, wake = self._deliver(entry, verdict, wait=True)
+        if wake is not None:
+            wake.put(None)
+        self._after_settle(entry, verdict)
+        if ticket is not None:
+            self.deliveries.wait_for_room(ticket, token)
         return verdict
+
+    def _deliver(
+        self, entry: Entry, verdict: Verdict | None, *, wait: bool
+    ) -> tuple[Ticket | None, WakeQueue | None]:
+        """Send a final result on its way; the lock is held."""
+        if verdict is None or verdict.result is None or not entry.counted:
+            return None, None
+        delivery = Delivery(verdict.result, entry.group)
+        return self.deliveries.enter_locked(delivery, wait=wait)
 
     def _after_settle(self, entry: Entry, verdict: Verdict | None) -> None:
         if verdict is None:
             self.record("late", entry)
-        elif verdict.result is None:
+            return
+        result = verdict.result
+        if result is None:
             self.record("retried", entry)
             if verdict.due_at is not None:
                 self._tell_dispatcher(verdict.due_at)
-        else:
-            self._complete(entry, verdict.result)
-
-    def _complete(self, entry: Entry, result: JobResult) -> None:
-        if result.status is JobStatus.DEAD and result.error is not None:
+            return
+        if result.status is JobStatus.DEAD:
             _note_attempts(result)
         if entry.future is not None:
             entry.future.complete(result)
-        self.record("settled", entry, result)
+        if self._listeners:
+            self.record("settled", entry, result)
 
     def worker_died(self, worker: str, reason: str) -> None:
         """Settle what a dead worker had in hand: a failed attempt if it had begun."""
-        now = self.clock.monotonic()
-        reader = verdict = None
+        verdict = None
         with self.lock:
             entry = self._table.in_hand.get(worker)
             if entry is None:
                 return
             if entry.begun_at is None:
-                reader = self._requeue(entry)
+                wake = self._requeue(entry)
             else:
-                error = WorkerDied(
-                    f"{worker} died while it ran {entry.job!r}: {reason}"
-                )
-                attempt = Attempt(
-                    len(entry.attempts) + 1, worker, entry.begun_at, now, error
-                )
                 verdict = self._table.settle(
                     entry,
                     entry.lease,
-                    attempt,
+                    _death(entry, reason, entry.begun_at, self.clock.monotonic()),
                     None,
                     rng=self.clock.rng,
                     stopping=self._stopping,
                 )
-        if reader is not None:
-            reader.put(None)
+                _, wake = self._deliver(entry, verdict, wait=False)
+        if wake is not None:
+            wake.put(None)
         if verdict is not None:
             self._after_settle(entry, verdict)
-            self._post(verdict)
-
-    def _post(self, verdict: Verdict) -> None:
-        """Leave a result, settled off its worker, for the collector to fetch."""
-        if verdict.delivery is None:
-            return
-        with self.lock:
-            if verdict.delivery.state is DeliveryState.MAILED:
-                verdict.delivery.state = DeliveryState.POSTED
-        if self.collector is not None:
-            self.collector.tell_control(ResultsPosted())
-
-    def post(self, verdict: Verdict) -> None:
-        """Leave a settled result for the collector to fetch, instead of telling it."""
-        self._post(verdict)
 
     # -- the dispatcher
 
@@ -325,14 +333,14 @@ class Ledger:
         """
         with self.lock:
             due = self._table.pop_due(self.clock.monotonic())
-            readers = []
-            for entry in due:
-                entry.fast_lane = True
-                readers.append(self._channels[entry.job.kind].offer_first(entry))
+            wakes: list[WakeQueue | None] = [
+                self._channels[entry.job.kind].offer_first(entry) for entry in due
+            ]
             next_due = self._table.next_due()
-            wakes = self._admission.open_gate_locked()
-        for wake in wakes + [reader for reader in readers if reader is not None]:
-            wake.put(None)
+            wakes += self._admission.open_gate_locked()
+        for wake in wakes:
+            if wake is not None:
+                wake.put(None)
         return next_due
 
     def _tell_dispatcher(self, due_at: float) -> None:
@@ -345,20 +353,20 @@ class Ledger:
 
     def cancel(self, entry: Entry, reason: str) -> bool:
         """Serve :meth:`JobFuture.cancel <actors.JobFuture.cancel>`; never blocks."""
+        verdict = None
+        wakes: list[WakeQueue] = []
         with self.lock:
-            if entry.status in (JobStatus.WAITING, JobStatus.DELAYED):
-                ended = True
-            elif entry.status is JobStatus.RUNNING:
+            if entry.status is JobStatus.RUNNING:
                 entry.cancel_reason = entry.cancel_reason or reason
                 ended = entry.kill is not None or entry.begun_at is None
+            elif entry.status in (JobStatus.WAITING, JobStatus.DELAYED):
+                ended = True
             else:
                 return entry.status is JobStatus.CANCELLED
             kill, token = entry.kill, entry.token
-            verdict, wakes = (
-                self._end(entry, JobStatus.CANCELLED, Cancelled(reason))
-                if ended
-                else (None, [])
-            )
+            if ended:
+                error = Cancelled(reason)
+                verdict, wakes = self._end(entry, JobStatus.CANCELLED, error)
         for wake in wakes:
             wake.put(None)
         if token is not None:
@@ -367,7 +375,6 @@ class Ledger:
             kill(reason)
         if verdict is not None:
             self._after_settle(entry, verdict)
-            self._post(verdict)
         return ended
 
     def _end(
@@ -377,9 +384,11 @@ class Ledger:
         wakes: list[WakeQueue] = []
         if entry.status is JobStatus.WAITING:
             _, ticket = self._channels[entry.job.kind].discard(entry)
-            wakes = self._admission.let_in_locked(ticket)
+            wakes += self._admission.let_in_locked(ticket)
         verdict = self._table.withdraw(entry, status, error, self.clock.monotonic())
-        return verdict, wakes + self._admission.open_gate_locked()
+        wakes += self._admission.open_gate_locked()
+        _, collector = self._deliver(entry, verdict, wait=False)
+        return verdict, wakes if collector is None else [*wakes, collector]
 
     def cancel_group(self, group: Group, reason: str) -> int:
         """Cancel every job of a group; how many will not complete."""
@@ -389,185 +398,54 @@ class Ledger:
 
     def cancel_waiting(self, reason: str) -> int:
         """Cancel every job that has not begun; how many."""
+        return sum(self.cancel(entry, reason) for entry in self._waiting())
+
+    def _waiting(self) -> list[Entry]:
         with self.lock:
-            waiting = [
-                e
-                for e in self._table.entries.values()
-                if e.status is not JobStatus.RUNNING
-            ]
-        return sum(self.cancel(entry, reason) for entry in waiting)
+            entries = self._table.unsettled(self.root)
+        return [e for e in entries if e.status is not JobStatus.RUNNING]
 
     def begin_stopping(self, why: str) -> None:
         """Enter the cancel phase: nobody gets in, what waits is handed back."""
         self.close_intake(why, inside_too=True)
-        with self.lock:
-            self._stopping = True
-            waiting = [
-                e
-                for e in self._table.entries.values()
-                if e.status is not JobStatus.RUNNING
-            ]
-        self._return(waiting, only_waiting=True)
+        self._stopping = True
+        for entry in self._waiting():
+            self._hand_back(entry, only_waiting=True)
 
     def return_all(self, why: str) -> None:
         """Hand back every job that is not settled, those in hand too."""
         self.begin_stopping(why)
         with self.lock:
-            entries = list(self._table.entries.values())
-        self._return(entries, only_waiting=False)
-
-    def _return(self, entries: list[Entry], *, only_waiting: bool) -> None:
+            entries = self._table.unsettled(self.root)
         for entry in entries:
-            with self.lock:
-                if entry.job.id not in self._table.entries or (
-                    only_waiting and entry.status is JobStatus.RUNNING
-                ):
-                    continue
-                kill = entry.kill
-                verdict, wakes = self._end(
-                    entry, JobStatus.RETURNED, returned_error(entry.job)
-                )
-            for wake in wakes:
-                wake.put(None)
-            if kill is not None:
-                kill("the pipeline stopped")
-            self._after_settle(entry, verdict)
-            self._post(verdict)
+            self._hand_back(entry, only_waiting=False)
 
-    # -- delivery
-
-    def hand(self, delivery: Delivery) -> bool:
-        """Mark a result as handed to the sink; False if it was before."""
+    def _hand_back(self, entry: Entry, *, only_waiting: bool) -> None:
         with self.lock:
-            return self._table.hand(delivery)
-
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Forget a delivered result."""
-        with self.lock:
-            wakes = self._table.acknowledge(delivery)
+            if entry.job.id not in self._table.entries or (
+                only_waiting and entry.status is JobStatus.RUNNING
+            ):
+                return
+            kill = entry.kill
+            error = returned_error(entry.job)
+            verdict, wakes = self._end(entry, JobStatus.RETURNED, error)
         for wake in wakes:
             wake.put(None)
-
-    def keep(self, delivery: Delivery) -> None:
-        """Leave a result undelivered for good: it stands in the report."""
-        with self.lock:
-            wakes = self._table.keep(delivery)
-        for wake in wakes:
-            wake.put(None)
-
-    def posted(self, *, mailed_too: bool = False) -> list[Delivery]:
-        """The results left for the collector; with ``mailed_too``, also those told."""
-        states = [DeliveryState.POSTED]
-        if mailed_too:
-            states.append(DeliveryState.MAILED)
-        with self.lock:
-            return self._table.to_deliver(*states)
-
-    def lost_in_hand(self) -> list[Delivery]:
-        """The results that a dead collector had handed and not acknowledged."""
-        with self.lock:
-            return self._table.to_deliver(DeliveryState.HANDED)
-
-    def keep_undelivered(self) -> None:
-        """Give up delivery of everything: the collector is gone."""
-        with self.lock:
-            left = [
-                d
-                for d in self._table.undelivered.values()
-                if d.state is not DeliveryState.KEPT
-            ]
-            wakes = [wake for d in left for wake in self._table.keep(d)]
-        for wake in wakes:
-            wake.put(None)
+        if kill is not None:
+            kill("the pipeline stopped")
+        self._after_settle(entry, verdict)
 
     # -- waiting and looking
 
-    def add_idle_waiter(self, group: Group, wake: WakeQueue) -> bool:
-        """Put to ``wake`` once the group is idle; False if it is idle now."""
-        with self.lock:
-            if group.idle:
-                return False
-            group.waiters.append(wake)
-            return True
-
-    def remove_idle_waiter(self, group: Group, wake: WakeQueue) -> None:
-        """Take an idle waiter back."""
-        with self.lock, contextlib.suppress(ValueError):
-            group.waiters.remove(wake)
-
-    def wait_idle(
-        self,
-        group: Group,
-        timeout: float | None = None,
-        *,
-        settled: Callable[[], bool] | None = None,
-    ) -> bool:
-        """Wait until everything accepted is settled and delivered.
-
-        Args:
-            group: Whose jobs.
-            timeout: Seconds; ``None`` for no limit.
-            settled: Ends the wait early when true at a wake-up.
-
-        Returns:
-            True when it is so, False on timeout.
-        """
-        deadline = None if timeout is None else self.clock.monotonic() + timeout
-        wake = self.clock.queue()
-        while self.add_idle_waiter(group, wake):
-            left = None if deadline is None else deadline - self.clock.monotonic()
-            try:
-                if left is not None and left <= 0:
-                    raise Empty  # noqa: TRY301  # the same end as a wait that timed out
-                wake.get(timeout=left)
-            except Empty:
-                self.remove_idle_waiter(group, wake)
-                return group.idle
-            if settled is not None and settled():
-                self.remove_idle_waiter(group, wake)
-                return group.idle
-        return True
-
-    @contextlib.contextmanager
-    def waiting_for(self, entry: Entry) -> Iterator[None]:
-        """Allow or refuse a wait for a job's end by the calling thread.
-
-        Raises:
-            WouldDeadlock: If only the caller, or only threads that wait like it, could
-                bring that end about.
-        """
-        mark = role_in(self)
-        if mark is None or mark.role is Role.PRODUCER:
-            yield
-            return
-        if mark.role is not Role.JOB:
-            msg = (
-                f"{mark.role.value} of {self.root.name} must not wait for {entry.job!r}:"
-                " the pipeline would wait for itself; add a done-callback instead"
-            )
-            raise WouldDeadlock(msg)
-        needed = entry.job.kind
-        with self.lock:
-            own = mark.kind is needed
-            if own and self._waiting_jobs[needed] + 1 >= self.workers[needed]:
-                count = self.workers[needed]
-                msg = (
-                    f"all {count} {needed.value} workers of {self.root.name} would wait"
-                    f" for jobs like {entry.job!r}, which no worker is left to run; add"
-                    " workers, or let the job submit and return"
-                )
-                raise WouldDeadlock(msg)
-            self._waiting_jobs[needed] += own
-        try:
-            yield
-        finally:
-            with self.lock:
-                self._waiting_jobs[needed] -= own
+    def waiting_for(self, entry: Entry) -> AbstractContextManager[None]:
+        """Serve :meth:`JobFuture.result <actors.JobFuture.result>`."""
+        return self.waits.waiting_for(entry)
 
     def report(self, group: Group | None = None) -> Report:
         """The sums of a group, or of everything."""
+        group = self.root if group is None else group
         with self.lock:
-            return self._table.report(self.root if group is None else group)
+            return self._table.report(group, self.deliveries.undelivered_locked(group))
 
     def depth(self, kind: JobKind) -> int:
         """How many jobs of a kind are due and wait for a worker."""
@@ -595,16 +473,21 @@ class Ledger:
         """
         listeners = self._listeners
         if listeners:
-            from actors.events import job_event  # noqa: PLC0415  # only with listeners
-
             with inside(self, Role.LISTENER):
                 listeners.emit(job_event(change, entry, result))
+
+
+def _death(entry: Entry, reason: str, began: float, now: float) -> Attempt:
+    """The attempt that a worker's death ended."""
+    worker = entry.worker
+    error = WorkerDied(f"{worker} died while it ran {entry.job!r}: {reason}")
+    return Attempt(len(entry.attempts) + 1, worker, began, now, error)
 
 
 def _note_attempts(result: JobResult) -> None:
     """Tell on the error itself which job raised it, and in which attempts."""
     error = result.error
-    assert error is not None  # only called for dead jobs
+    assert error is not None  # a dead job has one
     job = result.job
     runs = ", ".join(
         f"attempt {a.number} on {a.worker} after {a.ran:.3g} s: {a.error!r:.200}"

@@ -12,14 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from actors._ledger import Delivery
     from actors.stop_token import StopToken
 
 __all__ = [
     "DueChanged",
     "Recipient",
-    "ResultSettled",
-    "ResultsPosted",
     "WorkerDown",
 ]
 
@@ -35,16 +32,6 @@ class Recipient(Protocol):
 
     def tell_control(self, message: Any) -> bool:
         """Send control; False when the recipient has ended."""
-
-
-class ResultSettled(NamedTuple):
-    """Data, worker to collector: this result wants to be delivered."""
-
-    delivery: Delivery
-
-
-class ResultsPosted(NamedTuple):
-    """Control, anybody to collector: results wait in the ledger for delivery."""
 
 
 class DueChanged(NamedTuple):

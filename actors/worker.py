@@ -21,8 +21,6 @@ from actors.errors import Cancelled, HeadraceError, JobTimeout
 from actors.job_context import JobContext, current_context
 from actors.job_future import JobFuture
 from actors.jobs import Job, JobKind, JobOptions
-from actors.messages import ResultSettled
-from actors.ref import ActorDeadError
 from actors.results import Attempt
 from actors.stage import Stage
 
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from actors.cpu_pool import Engine
     from actors.exits import Exit
     from actors.ledger import Ledger, Taken
-    from actors.messages import Recipient
 
 __all__ = ["Worker", "WorkerStats", "WorkerWiring"]
 
@@ -57,7 +54,6 @@ class WorkerWiring:
     """What a pipeline lets a worker know; shared by its incarnations."""
 
     __slots__ = (
-        "collector",
         "engine",
         "initializer",
         "kind",
@@ -71,7 +67,6 @@ class WorkerWiring:
         ledger: Ledger,
         kind: JobKind,
         name: str,
-        collector: Recipient,
         *,
         engine: Callable[[], Engine] | None = None,
         initializer: Callable[[], object] | None = None,
@@ -80,7 +75,6 @@ class WorkerWiring:
         self.ledger = ledger
         self.kind = kind
         self.name = name
-        self.collector = collector
         self.engine = engine
         self.initializer = initializer
         self.stats = WorkerStats() if stats is None else stats
@@ -180,9 +174,9 @@ class Worker(Stage):
     def _attempt_io(self, wiring: WorkerWiring, taken: Taken) -> None:
         entry, ledger = taken.entry, wiring.ledger
         entry.token = None
-        began = ledger.begin(taken)
-        if began is None:
-            return
+        began = entry.begun_at
+        assert began is not None  # an io job begins in the step that takes it
+        ledger.record("began", entry)
         stats, clock, job = wiring.stats, ledger.clock, entry.job
         stats.since = began
         context = JobContext(entry, self.stop_token, clock)
@@ -233,6 +227,7 @@ class Worker(Stage):
         began = wiring.ledger.begin(taken, token.cancel if engine.kills else None)
         if began is None:
             return
+        wiring.ledger.record("began", entry)
         wiring.stats.since = began
         try:
             call = dumps_call(job.fn, job.args, job.kwargs)
@@ -252,7 +247,7 @@ class Worker(Stage):
         error: BaseException | None,
         pid: int | None = None,
     ) -> None:
-        """Settle the attempt; the winner sees to the delivery."""
+        """Settle the attempt; waits while the collector has no room."""
         ledger, stats, entry = wiring.ledger, wiring.stats, taken.entry
         ended = ledger.clock.monotonic()
         stats.busy += ended - began
@@ -260,16 +255,7 @@ class Worker(Stage):
         stats.jobs += 1
         number = len(entry.attempts) + 1
         attempt = Attempt(number, wiring.name, began, ended, error, pid)
-        verdict = ledger.settle(taken, attempt, value)
-        if verdict is None or verdict.delivery is None:
-            return
-        try:
-            wiring.collector.tell(
-                ResultSettled(verdict.delivery), token=self.stop_token
-            )
-        except (Cancelled, ActorDeadError):
-            # Told to stop, or the collector has ended: the ledger keeps the result.
-            ledger.post(verdict)
+        ledger.settle(taken, attempt, value, self.stop_token)
 
     def on_end(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
         """End the process, however the worker ended."""

@@ -75,6 +75,7 @@ class PipelineRun:
         self.pid = os.getpid()
         self.token = StopToken(clock=self.clock, name=options.name)
         self.dispatch_token = self.token.child("dispatcher")
+        self.collect_token = self.token.child("collector", shield=True)
         self.foreign = _foreign(options)
         self.workers = {
             JobKind.IO: options.workers,
@@ -266,7 +267,7 @@ class PipelineRun:
         while True:
             with self._lock:
                 self._waiters.append(wake)
-            registered = self.ledger.add_idle_waiter(group, wake)
+            registered = self.ledger.waits.add(group, wake)
             try:
                 if done():
                     return True
@@ -277,7 +278,7 @@ class PipelineRun:
                     wake.get(timeout=left)
             finally:
                 if registered:
-                    self.ledger.remove_idle_waiter(group, wake)
+                    self.ledger.waits.remove(group, wake)
                 with self._lock, contextlib.suppress(ValueError):
                     self._waiters.remove(wake)
 
@@ -382,7 +383,7 @@ class PipelineRun:
     def _finish(self, why: str) -> Report:
         """The last step: nothing is left that could deliver or run."""
         self.ledger.return_all(why)
-        self.ledger.keep_undelivered()
+        self.ledger.deliveries.close()
         with self._lock:
             first, self._finished = not self._finished, True
         report = self.ledger.report()

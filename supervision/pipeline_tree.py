@@ -14,6 +14,7 @@ Children start in this order, which is the order of need, and stop in the revers
 Refs, mailboxes and the ledger survive restarts, so nobody need fall with another.
 Stop tokens go from the run's own to a node ``dispatcher``, which outlives incarnations,
 from there to the dispatcher's and the workers' supervisor's, and on to each worker's.
+The collector's is shielded: it delivers what a cancel hands back.
 
 :Runs on: the host's thread; the callables of siblings on a child's.
 :Owns: nothing; everything belongs to the run.
@@ -64,7 +65,7 @@ def build_tree(run: PipelineRun) -> SupervisorRef:
             kwargs={"wiring": _collector_wiring(run)},
             id="collector",
             restart="permanent",
-            capacity=options.capacity,
+            token=run.collect_token,
         ),
         ChildSpec(
             Dispatcher,
@@ -119,12 +120,11 @@ def _collector_wiring(run: PipelineRun) -> CollectorWiring:
 
 def _workers(run: PipelineRun, siblings: Siblings) -> Mapping[str, Any]:
     """The workers' supervisor: built when its elder siblings have refs."""
-    collector: Any = siblings.ref("collector")
     dispatcher: Any = siblings.ref("dispatcher")
-    run.ledger.collector, run.ledger.dispatcher = collector, dispatcher
+    run.ledger.dispatcher = dispatcher
     engines = _engines(run)
     specs = [
-        _worker(run, kind, place, collector, engines)
+        _worker(run, kind, place, engines)
         for kind, count in run.workers.items()
         for place in range(count)
     ]
@@ -140,7 +140,6 @@ def _worker(
     run: PipelineRun,
     kind: JobKind,
     place: int,
-    collector: Any,
     engines: Callable[[str], Engine],
 ) -> ChildSpec[Any]:
     options = run.options
@@ -153,7 +152,6 @@ def _worker(
         run.ledger,
         kind,
         name,
-        collector,
         engine=None if io else functools.partial(engines, name),
         initializer=initializer,
         stats=run.stats[kind][place],
