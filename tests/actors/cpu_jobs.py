@@ -52,7 +52,8 @@ def fork_and_die() -> None:
 
 
 def say_and_wait(fifo: str) -> None:
-    """Tell the test that this job runs, then wait for ever."""
+    """Tell the test that this job runs, then wait for ever, or nearly so."""
+    signal.alarm(60)
     tell(fifo)
     while True:
         signal.pause()

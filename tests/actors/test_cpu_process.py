@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import threading
 from functools import partial
@@ -27,6 +26,7 @@ from actors.errors import (
 from actors.stop_token import StopToken
 from actors.testing import VirtualClock
 from tests.actors import cpu_jobs as jobs
+from tests.actors.beacon import LIMIT, Beacon, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,32 +36,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-LIMIT = 20.0  # seconds that no wait may take
-
 
 @pytest.fixture
 def process() -> Iterator[CpuProcess]:
     with CpuProcess(name="cpu-0") as process:
         yield process
-
-
-class Beacon:
-    """How a job in another process tells the test that it runs."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = str(path)
-        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-
-    def wait(self) -> int:
-        """Wait for the job; returns its pid."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        assert poll.poll(LIMIT * 1000), "the job did not say that it runs"
-        return int(os.read(self._fd, 100))
-
-    def close(self) -> None:
-        os.close(self._fd)
 
 
 @pytest.fixture
@@ -159,12 +138,8 @@ def test_death_of_an_idle_process_costs_nothing(process: CpuProcess) -> None:
 def wait_until_dead(pid: int) -> None:
     """Wait for the end of a process that may stay a zombie."""
     fd = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        assert poll.poll(LIMIT * 1000)
-    finally:
-        os.close(fd)
+    assert readable(fd)
+    os.close(fd)
 
 
 class HandTimers(SystemClock):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import textwrap
@@ -11,8 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
+
+from tests.actors.beacon import LIMIT, Beacon, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-LIMIT = 30.0
 ROOT = Path(__file__).parents[2]
 
 FUNCTIONS = """
@@ -256,28 +255,18 @@ def test_forked_copy_is_refused_and_keeps_nothing_alive(
 
 @pytest.mark.parametrize("job", ["say_and_wait", "say_and_hold_the_gil"])
 def test_no_process_outlives_a_killed_parent(tmp_path: Path, job: str) -> None:
-    fifo = tmp_path / "beacon"
-    os.mkfifo(fifo)
-    beacon = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    beacon = Beacon(tmp_path / "beacon")
     source = f"""
     from actors.cpu_pool import CpuPool
     from tests.actors.cpu_jobs import {job}
-    CpuPool(1).submit({job}, {str(fifo)!r}).result()
+    CpuPool(1).submit({job}, {beacon.path!r}).result()
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(source)], cwd=ROOT)
-    assert readable(beacon), "the job did not run"
-    child = psutil.Process(int(os.read(beacon, 100)))
-    end = os.pidfd_open(child.pid)
+    end = os.pidfd_open(beacon.wait())
 
     parent.kill()
     parent.wait(LIMIT)
 
     assert readable(end), "the worker process lives on"
     os.close(end)
-    os.close(beacon)
-
-
-def readable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(LIMIT * 1000))
+    beacon.close()
