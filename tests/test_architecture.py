@@ -221,8 +221,7 @@ def actors_never_import_supervision(sources: Sources) -> list[str]:
 
 def supervision_uses_public_names(sources: Sources) -> list[str]:
     """L2: what our supervisor can do, a subclasser can do."""
-    exported = _all_of(sources["actors/__init__.py"]) or []
-    allowed = {f"actors.{name}" for name in [*exported, "__version__"]}
+    allowed = {f"actors.{n}" for n in _all_of(sources["actors/__init__.py"]) or []}
     for module in {*PUBLIC_SUBMODULES, *ONLY_FOR}:
         stem = module.replace(".", "/")
         source = sources.get(f"{stem}.py") or sources.get(f"{stem}/__init__.py", "")
@@ -240,8 +239,10 @@ def _may_use(path: str, name: str, allowed: set[str]) -> bool:
     for module, only in ONLY_FOR.items():
         if _below(name, module) and path != only:
             return False
-    if name == "actors" or name in PUBLIC_SUBMODULES or name in ONLY_FOR:
-        return True
+    modules = {"actors", *PUBLIC_SUBMODULES, *ONLY_FOR}
+    module, _, last = name.rpartition(".")
+    if name in modules or (module in modules and re.fullmatch(r"__\w+__", last)):
+        return True  # also what every module has: __file__, __version__
     return any(_below(name, public) for public in allowed)
 
 
@@ -522,6 +523,7 @@ def test_a_header_without_a_field_is_found(field: str) -> None:
         "import typing\nif typing.TYPE_CHECKING:\n    import random",
         "import os\nos.getpid()\nfrom concurrent.futures import Future",
         "import datetime\ndatetime.timedelta(1)",
+        "from actors import __version__, errors\nerrors.__file__",
     ],
 )
 def test_what_the_rules_allow_passes(text: str) -> None:
