@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from actors.exits import Undelivered, Zombie
     from actors.stop_token import StopToken
     from supervision.child_spec import A, ChildSpec
+    from supervision.supervisor import Supervisor
     from supervision.tree import Board, ChildInfo
 
 __all__ = ["Budget", "SupervisorRef"]
@@ -82,6 +83,9 @@ class SupervisorRef(ActorRef[Any]):
     # -- the children
 
     @overload
+    def ref(self, child: ChildSpec[Supervisor]) -> SupervisorRef: ...
+
+    @overload
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
 
     @overload
@@ -91,7 +95,8 @@ class SupervisorRef(ActorRef[Any]):
         """The ref of a child; the same through all its restarts.
 
         Args:
-            child: Its id, or its spec, whose type the ref then has.
+            child: Its id, or its spec, whose type the ref then has.  A nested
+                supervisor's is a ``SupervisorRef``.
 
         Raises:
             KeyError: If there is no such child.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from actors.events import ChildStarted, Listeners
+
+if TYPE_CHECKING:
+    import pytest
 
 EVENT = ChildStarted("tree", "kid", 1)
 
 
-def test_listeners_are_told_in_the_order_they_were_added():
-    seen = []
+def test_listeners_are_told_in_the_order_they_were_added() -> None:
+    seen: list[object] = []
     listeners = Listeners(lambda event: seen.append(("first", event)))
     listeners.add(lambda event: seen.append(("second", event)))
 
@@ -19,7 +23,7 @@ def test_listeners_are_told_in_the_order_they_were_added():
     assert seen == [("first", EVENT), ("second", EVENT)]
 
 
-def test_listeners_are_false_while_there_are_none():
+def test_listeners_are_false_while_there_are_none() -> None:
     listeners = Listeners()
     assert not listeners
 
@@ -31,8 +35,8 @@ def test_listeners_are_false_while_there_are_none():
     assert not listeners
 
 
-def test_removing_one_of_two_equal_listeners_leaves_the_other():
-    seen = []
+def test_removing_one_of_two_equal_listeners_leaves_the_other() -> None:
+    seen: list[object] = []
     listeners = Listeners()
     remove = listeners.add(seen.append)
     listeners.add(seen.append)
@@ -43,8 +47,10 @@ def test_removing_one_of_two_equal_listeners_leaves_the_other():
     assert seen == [EVENT]
 
 
-def test_raising_listener_is_logged_once_and_stops_nobody(caplog):
-    seen = []
+def test_raising_listener_is_logged_once_and_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[object] = []
     listeners = Listeners(lambda event: 1 / 0, seen.append)
 
     with caplog.at_level(logging.ERROR, "headrace.events"):
@@ -55,7 +61,7 @@ def test_raising_listener_is_logged_once_and_stops_nobody(caplog):
     assert len(caplog.records) == 1
 
 
-def test_events_are_told_apart_by_their_class():
+def test_events_are_told_apart_by_their_class() -> None:
     match EVENT:
         case ChildStarted(supervisor="tree", child=child):
             assert child == "kid"

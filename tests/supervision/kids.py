@@ -48,10 +48,17 @@ class PykkaKid(pykka.ThreadingActor):
         self.handled: list[Any] = []
         self._on_start = on_start
 
-    on_start = Kid.on_start
-    on_stop = Kid.on_stop
-    on_failure = Kid.on_failure
-    on_receive = Kid.on_receive
+    def on_start(self) -> None:
+        Kid.on_start(self)  # type: ignore[arg-type]  # the same attributes
+
+    def on_stop(self) -> None:
+        self.log.append(f"stop {self.id}")
+
+    def on_failure(self, *exc_info: Any) -> None:
+        self.log.append(f"fail {self.id}")
+
+    def on_receive(self, message: Any) -> Any:
+        return Kid.on_receive(self, message)  # type: ignore[arg-type]  # as above
 
 
 def boom(kid: Any) -> None:
@@ -97,6 +104,13 @@ class Nursery:
     def of(self, kind: type[Any]) -> list[Any]:
         """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def below(tree: SupervisorRef, child: str) -> SupervisorRef:
+    """The ref of a nested supervisor."""
+    ref = tree.ref(child)
+    assert isinstance(ref, SupervisorRef)
+    return ref
 
 
 def states(tree: SupervisorRef) -> str:

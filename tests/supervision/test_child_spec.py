@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pykka
 import pytest
 
@@ -18,12 +20,12 @@ class FakeSupervisor(pykka.ThreadingActor):
     is_supervisor = True
 
     @classmethod
-    def check_arguments(cls, *args, **kwargs):
+    def check_arguments(cls, *args: Any, **kwargs: Any) -> None:
         SupervisorSpec(*args, **kwargs)
 
 
-def test_d26_bad_specs_table():
-    for options, field in [
+def test_d26_bad_specs_table() -> None:
+    table: list[tuple[dict[str, Any], str]] = [
         ({"restart": "always"}, "restart"),
         ({"restart": None}, "restart"),
         ({"shutdown": -1}, "shutdown"),
@@ -44,16 +46,17 @@ def test_d26_bad_specs_table():
         ({"kwargs": 3}, "kwargs"),
         ({"id": ""}, "id"),
         ({"id": 7}, "id"),
-    ]:
+    ]
+    for options, field in table:
         with pytest.raises(ConfigurationError) as error:
             ChildSpec(Plain, **{"id": "kid", **options})
         assert f": {field} must be" in str(error.value), options
         assert repr(options.get("id", "kid")) in str(error.value), options
 
 
-def test_d26_bad_supervisors_table():
+def test_d26_bad_supervisors_table() -> None:
     kid = ChildSpec(Plain, id="kid")
-    for children, options, parts in [
+    table: list[tuple[Any, dict[str, Any], list[str]]] = [
         ([kid, ChildSpec(Plain, id="kid")], {}, ["child 'kid'", "id", "unique"]),
         ([kid], {"intensity": -1}, ["intensity", "-1"]),
         ([kid], {"intensity": 1.5}, ["intensity", "1.5"]),
@@ -64,30 +67,31 @@ def test_d26_bad_supervisors_table():
         ([kid], {"start": "random"}, ["start", "'random'"]),
         (iter([kid]), {}, ["children", "iterator"]),
         ([kid, Plain], {}, [r"children[1]", "ChildSpec"]),
-    ]:
+    ]
+    for children, options, parts in table:
         with pytest.raises(ConfigurationError) as error:
             SupervisorSpec("one_for_one", children, **options)
         for part in parts:
             assert part in str(error.value), (options, part)
 
 
-def test_unknown_strategy_is_refused_with_the_allowed_ones():
+def test_unknown_strategy_is_refused_with_the_allowed_ones() -> None:
     with pytest.raises(ConfigurationError, match="'rest_for_one' or 'one_for_all'"):
         SupervisorSpec("one_for_two", [])
 
 
-def test_unknown_field_is_a_type_error():
+def test_unknown_field_is_a_type_error() -> None:
     with pytest.raises(TypeError):
-        ChildSpec(Plain, significant=True)
+        ChildSpec(Plain, significant=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("not_an_actor", [object, "Plain", None, Plain.__init__])
-def test_actor_class_must_be_an_actor_class(not_an_actor):
+def test_actor_class_must_be_an_actor_class(not_an_actor: Any) -> None:
     with pytest.raises(ConfigurationError, match="actor_class"):
         ChildSpec(not_an_actor)
 
 
-def test_defaults_are_those_of_the_documentation():
+def test_defaults_are_those_of_the_documentation() -> None:
     spec = ChildSpec(Plain)
 
     assert spec.id == "Plain"
@@ -96,27 +100,27 @@ def test_defaults_are_those_of_the_documentation():
     assert spec.mailbox == "keep"
 
 
-def test_default_of_a_nested_supervisor_has_no_limit_of_its_own():
+def test_default_of_a_nested_supervisor_has_no_limit_of_its_own() -> None:
     spec = ChildSpec(FakeSupervisor, ("one_for_one", []))
 
     assert spec.is_supervisor
     assert (spec.shutdown, spec.start_timeout) == (None, None)
 
 
-def test_strings_become_their_enums():
+def test_strings_become_their_enums() -> None:
     assert ChildSpec(Plain, restart="permanent").restart is RestartType.PERMANENT
     assert SupervisorSpec("rest_for_one", []).strategy is Strategy.REST_FOR_ONE
 
 
-def test_spec_is_a_read_only_key():
+def test_spec_is_a_read_only_key() -> None:
     spec = ChildSpec(Plain)
 
     assert {spec: 1}[spec] == 1
     with pytest.raises(AttributeError):
-        spec.id = "other"
+        spec.id = "other"  # type: ignore[misc]
 
 
-def test_nested_children_are_checked_with_the_outer_spec():
+def test_nested_children_are_checked_with_the_outer_spec() -> None:
     twice = [ChildSpec(Plain), ChildSpec(Plain)]
 
     with pytest.raises(ConfigurationError, match=r"'inner'.*'Plain'.*unique"):
@@ -125,11 +129,13 @@ def test_nested_children_are_checked_with_the_outer_spec():
         ChildSpec(FakeSupervisor, ("one_for_one", []), {"nonsense": 1}, id="inner")
 
 
-def test_children_of_a_callable_are_checked_when_it_is_called():
-    assert ChildSpec(FakeSupervisor, kwargs=lambda siblings: {"children": 7})
+def test_children_of_a_callable_are_checked_when_it_is_called() -> None:
+    spec = ChildSpec(FakeSupervisor, kwargs=lambda siblings: {"children": 7})
+
+    assert spec.is_supervisor
 
 
-def test_window_that_cuts_the_backoff_short_warns_with_the_needed_intensity():
+def test_window_that_cuts_the_backoff_short_warns_with_the_needed_intensity() -> None:
     child = ChildSpec(Plain, id="kid", backoff=Backoff())
 
     with pytest.warns(UserWarning, match=r"'kid'.*intensity=7"):
@@ -148,7 +154,9 @@ def test_window_that_cuts_the_backoff_short_warns_with_the_needed_intensity():
         (RestartType.TEMPORARY, set()),
     ],
 )
-def test_restart_type_says_which_exits_restart(restart, restarted_kinds):
+def test_restart_type_says_which_exits_restart(
+    restart: RestartType, restarted_kinds: set[str]
+) -> None:
     kinds = {
         "normal",
         "shutdown",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,11 +11,14 @@ from actors.events import ChildDown, ChildStopped, RestartScheduled, TreeGaveUp
 from actors.testing import VirtualClock
 from supervision.crash_log import CrashLog
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TRACEBACK = "Traceback (most recent call last):\n  ...\nValueError: boom\n"
 
 
 @pytest.fixture
-def clock():
+def clock() -> Iterator[Any]:
     with VirtualClock() as clock:
         yield clock
 
@@ -22,13 +26,19 @@ def clock():
 class Told:
     """A crash log, fed with failures of one child; ``lines`` is what it logged."""
 
-    def __init__(self, clock, caplog):
+    def __init__(self, clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
         self._log = CrashLog(clock)
         self._caplog = caplog
         self._incarnation = 0
         caplog.set_level(logging.WARNING, "headrace.supervision")
 
-    def fail(self, error=None, *, then="restart", child="kid"):
+    def fail(
+        self,
+        error: Exception | None = None,
+        *,
+        then: str = "restart",
+        child: Any = "kid",
+    ) -> None:
         self._incarnation += 1
         error = error or ValueError("boom")
         who = ("tree", child, self._incarnation)
@@ -41,16 +51,16 @@ class Told:
             self._log(ChildStopped(*who, "failed"))
 
     @property
-    def lines(self):
+    def lines(self) -> Any:
         return self._caplog.messages
 
 
 @pytest.fixture
-def told(clock, caplog):
+def told(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> Any:
     return Told(clock, caplog)
 
 
-def test_first_crash_says_what_happened_what_follows_and_where(told):
+def test_first_crash_says_what_happened_what_follows_and_where(told: Told) -> None:
     told.fail()
 
     assert told.lines == [
@@ -59,7 +69,9 @@ def test_first_crash_says_what_happened_what_follows_and_where(told):
     ]
 
 
-def test_repeats_are_counted_and_told_once_in_a_while(told, clock):
+def test_repeats_are_counted_and_told_once_in_a_while(
+    told: Told, clock: VirtualClock
+) -> None:
     for _ in range(5):
         told.fail()
         clock.advance(1)
@@ -73,7 +85,7 @@ def test_repeats_are_counted_and_told_once_in_a_while(told, clock):
     assert "Traceback" not in told.lines[1]
 
 
-def test_another_kind_of_error_is_a_first_one(told):
+def test_another_kind_of_error_is_a_first_one(told: Told) -> None:
     told.fail()
     told.fail(KeyError("x"))
     told.fail(child="other")
@@ -81,7 +93,9 @@ def test_another_kind_of_error_is_a_first_one(told):
     assert [line.count("Traceback") for line in told.lines] == [1, 1, 1]
 
 
-def test_after_a_quiet_minute_a_crash_is_a_first_one(told, clock):
+def test_after_a_quiet_minute_a_crash_is_a_first_one(
+    told: Told, clock: VirtualClock
+) -> None:
     told.fail()
     clock.advance(60)
     told.fail()
@@ -89,7 +103,9 @@ def test_after_a_quiet_minute_a_crash_is_a_first_one(told, clock):
     assert [line.count("Traceback") for line in told.lines] == [1, 1]
 
 
-def test_giving_up_is_always_told_as_an_error(told, caplog):
+def test_giving_up_is_always_told_as_an_error(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
     told.fail()
     told.fail(then="give up")
 
@@ -97,13 +113,13 @@ def test_giving_up_is_always_told_as_an_error(told, caplog):
     assert caplog.records[1].levelno == logging.ERROR
 
 
-def test_failure_without_a_restart_is_told(told):
+def test_failure_without_a_restart_is_told(told: Told) -> None:
     told.fail(then="stop")
 
     assert "it is not started again" in told.lines[0]
 
 
-def test_normal_ends_are_not_told(told, caplog):
+def test_normal_ends_are_not_told(told: Told, caplog: pytest.LogCaptureFixture) -> None:
     told._log(ChildDown("tree", "kid", 1, "shutdown", None, ""))
     told._log(ChildStopped("tree", "kid", 1, "shutdown"))
 

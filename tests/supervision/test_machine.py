@@ -9,7 +9,7 @@ import pykka
 import pytest
 
 from actors.events import ChildDown, ChildStopped, RestartScheduled, TreeGaveUp
-from actors.exits import Exit
+from actors.exits import Exit, ExitKind
 from supervision.child_spec import ChildSpec, SupervisorSpec
 from supervision.child_state import Child, Due, Mode, State
 from supervision.errors import StartFailed
@@ -39,50 +39,50 @@ class FakeHands:
         self.deadlines: dict[str, float | None] = {}
         self.busy_ids: set[str] = set()
         self.no_thread: set[str] = set()
-        self.ended: Exit | None = None
+        self.ended: Any = None
         self.was_ready = False
 
-    def start(self, child):
+    def start(self, child: Any) -> Any:
         if child.id in self.no_thread:
             self.no_thread.discard(child.id)
             raise RuntimeError("can't start new thread")
         self.log.append(f"start {child.id}")
         return child.number + 1
 
-    def stop(self, child, deadline):
+    def stop(self, child: Any, deadline: Any) -> None:
         self.log.append(f"stop {child.id}")
         self.deadlines[child.id] = deadline
 
-    def busy(self, child):
+    def busy(self, child: Any) -> Any:
         return child.id in self.busy_ids
 
-    def abandon(self, child, why):
+    def abandon(self, child: Any, why: Any) -> Any:
         self.log.append(f"abandon {child.id}")
         return "stack"
 
-    def finalize(self, child, exit_):
+    def finalize(self, child: Any, exit_: Any) -> None:
         self.log.append(f"close {child.id}")
 
-    def call_at(self, moment, due):
+    def call_at(self, moment: Any, due: Any) -> Any:
         entry = (moment, due)
         self.timers.append(entry)
         return FakeTimer(self.timers, entry)
 
-    def emit(self, event):
+    def emit(self, event: Any) -> None:
         self.events.append(event)
 
-    def ready(self):
+    def ready(self) -> None:
         self.was_ready = True
 
-    def end(self, exit_):
+    def end(self, exit_: Any) -> None:
         self.ended = exit_
 
 
 class FakeTimer:
-    def __init__(self, timers, entry):
+    def __init__(self, timers: Any, entry: Any) -> None:
         self._timers, self._entry = timers, entry
 
-    def cancel(self):
+    def cancel(self) -> None:
         if self._entry in self._timers:
             self._timers.remove(self._entry)
 
@@ -90,7 +90,13 @@ class FakeTimer:
 class Tree:
     """A machine with its fake world, driven by child ids."""
 
-    def __init__(self, ids="abc", strategy="one_for_one", specs=None, **options):
+    def __init__(
+        self,
+        ids: Any = "abc",
+        strategy: str = "one_for_one",
+        specs: Any = None,
+        **options: Any,
+    ) -> None:
         specs = specs or {}
         self.hands = FakeHands()
         children = [
@@ -104,11 +110,11 @@ class Tree:
         )
         self.now = 0.0
 
-    def begin(self):
+    def begin(self) -> Any:
         self.machine.begin(self.now)
         return self
 
-    def up(self):
+    def up(self) -> Any:
         """Start everything."""
         self.begin()
         while not self.hands.was_ready:
@@ -116,23 +122,23 @@ class Tree:
         self.take()
         return self
 
-    def started(self, *ids):
+    def started(self, *ids: Any) -> None:
         for each in ids:
             self.machine.started(self.kids[each], self.kids[each].number, self.now)
 
-    def down(self, child, exit_=FAILED, number=None):
+    def down(self, child: Any, exit_: Any = FAILED, number: int | None = None) -> None:
         kid = self.kids[child]
         self.machine.down(
             kid, kid.number if number is None else number, exit_, self.now
         )
 
-    def failing(self, child):
+    def failing(self, child: Any) -> None:
         self.machine.failing(self.kids[child], self.kids[child].number, self.now)
 
-    def stop(self, exit_=SHUTDOWN, deadline=None):
+    def stop(self, exit_: Any = SHUTDOWN, deadline: Any = None) -> None:
         self.machine.stop(exit_, deadline, self.now)
 
-    def advance(self, seconds):
+    def advance(self, seconds: float) -> None:
         """Move time, feeding timers back in as they come due."""
         end = self.now + seconds
         while self.hands.timers:
@@ -144,25 +150,25 @@ class Tree:
             self.machine.due(entry[1], self.now)
         self.now = end
 
-    def take(self):
+    def take(self) -> Any:
         """What happened since the last call, in words."""
         log, self.hands.log = ", ".join(self.hands.log), []
         return log
 
-    def state(self, child):
+    def state(self, child: Any) -> Any:
         return self.kids[child].state.value
 
-    def states(self):
+    def states(self) -> Any:
         return " ".join(kid.state.value for kid in self.kids.values())
 
-    def events(self, kind):
+    def events(self, kind: Any) -> Any:
         return [event for event in self.hands.events if isinstance(event, kind)]
 
 
 # -- start and stop
 
 
-def test_each_child_starts_when_the_one_before_it_runs():
+def test_each_child_starts_when_the_one_before_it_runs() -> None:
     tree = Tree().begin()
 
     assert tree.take() == "start a"
@@ -175,7 +181,7 @@ def test_each_child_starts_when_the_one_before_it_runs():
     assert tree.machine.mode is Mode.RUNNING
 
 
-def test_parallel_start_waits_for_none():
+def test_parallel_start_waits_for_none() -> None:
     tree = Tree(start="parallel").begin()
 
     assert tree.take() == "start a, start b, start c"
@@ -185,7 +191,7 @@ def test_parallel_start_waits_for_none():
     assert tree.hands.was_ready
 
 
-def test_supervisor_without_children_is_ready_and_ends_at_once():
+def test_supervisor_without_children_is_ready_and_ends_at_once() -> None:
     tree = Tree(ids="").begin()
     assert tree.hands.was_ready
 
@@ -194,7 +200,7 @@ def test_supervisor_without_children_is_ready_and_ends_at_once():
     assert tree.hands.ended == SHUTDOWN
 
 
-def test_stop_is_the_reverse_and_waits_for_each():
+def test_stop_is_the_reverse_and_waits_for_each() -> None:
     tree = Tree().up()
 
     tree.stop()
@@ -209,7 +215,7 @@ def test_stop_is_the_reverse_and_waits_for_each():
     assert not tree.hands.timers
 
 
-def test_stop_twice_is_one_stop():
+def test_stop_twice_is_one_stop() -> None:
     tree = Tree().up()
 
     tree.stop()
@@ -219,7 +225,7 @@ def test_stop_twice_is_one_stop():
     assert tree.machine.exit == SHUTDOWN
 
 
-def test_start_failure_unwinds_what_had_started():
+def test_start_failure_unwinds_what_had_started() -> None:
     tree = Tree().begin()
     tree.started("a", "b")
     tree.take()
@@ -236,7 +242,7 @@ def test_start_failure_unwinds_what_had_started():
     assert not tree.hands.was_ready
 
 
-def test_start_timeout_is_a_start_failure_with_the_thread_abandoned():
+def test_start_timeout_is_a_start_failure_with_the_thread_abandoned() -> None:
     tree = Tree("ab").begin()
     tree.started("a")
     tree.take()
@@ -250,7 +256,7 @@ def test_start_timeout_is_a_start_failure_with_the_thread_abandoned():
     assert isinstance(tree.hands.ended.error.__cause__, TimeoutError)
 
 
-def test_stop_during_start_starts_nothing_more():
+def test_stop_during_start_starts_nothing_more() -> None:
     tree = Tree().begin()
     tree.started("a")
     tree.take()
@@ -264,7 +270,7 @@ def test_stop_during_start_starts_nothing_more():
     assert tree.hands.ended == SHUTDOWN
 
 
-def test_no_thread_for_a_first_start_is_a_start_failure():
+def test_no_thread_for_a_first_start_is_a_start_failure() -> None:
     tree = Tree("a")
     tree.hands.no_thread.add("a")
 
@@ -273,7 +279,7 @@ def test_no_thread_for_a_first_start_is_a_start_failure():
     assert tree.hands.ended.kind == "start_failed"
 
 
-def test_ignored_child_is_no_failure():
+def test_ignored_child_is_no_failure() -> None:
     tree = Tree("ab").begin()
 
     tree.down("a", Exit("ignored"))
@@ -294,7 +300,7 @@ def test_ignored_child_is_no_failure():
         ("one_for_all", "stop c, stop a, start a, start b, start c"),
     ],
 )
-def test_group_stops_in_reverse_and_starts_in_order(strategy, calls):
+def test_group_stops_in_reverse_and_starts_in_order(strategy: str, calls: str) -> None:
     tree = Tree(strategy=strategy).up()
 
     tree.down("b")
@@ -309,7 +315,7 @@ def test_group_stops_in_reverse_and_starts_in_order(strategy, calls):
     assert tree.take() == calls
 
 
-def test_restart_goes_through_the_queue_of_the_supervisor():
+def test_restart_goes_through_the_queue_of_the_supervisor() -> None:
     tree = Tree("a").up()
 
     tree.down("a")
@@ -320,7 +326,7 @@ def test_restart_goes_through_the_queue_of_the_supervisor():
     assert tree.take() == "start a"
 
 
-def test_temporary_sibling_of_a_group_restart_is_removed():
+def test_temporary_sibling_of_a_group_restart_is_removed() -> None:
     temporary = ChildSpec(Plain, id="b", restart="temporary")
     tree = Tree(strategy="one_for_all", specs={"b": temporary}).up()
 
@@ -334,7 +340,7 @@ def test_temporary_sibling_of_a_group_restart_is_removed():
     assert [child.id for child in tree.machine.children] == ["a", "c"]
 
 
-def test_other_child_that_fails_in_a_group_start_becomes_the_trigger():
+def test_other_child_that_fails_in_a_group_start_becomes_the_trigger() -> None:
     tree = Tree(strategy="one_for_all").up()
     tree.down("a")
     tree.down("c", SHUTDOWN)
@@ -353,7 +359,7 @@ def test_other_child_that_fails_in_a_group_start_becomes_the_trigger():
     assert len(tree.events(RestartScheduled)) == 2
 
 
-def test_rest_for_one_start_failure_leaves_those_before_it():
+def test_rest_for_one_start_failure_leaves_those_before_it() -> None:
     tree = Tree(strategy="rest_for_one").up()
     tree.down("a")
     tree.down("c", SHUTDOWN)
@@ -369,7 +375,7 @@ def test_rest_for_one_start_failure_leaves_those_before_it():
     assert tree.states() == "running starting restarting"
 
 
-def test_crash_of_an_earlier_child_widens_the_group():
+def test_crash_of_an_earlier_child_widens_the_group() -> None:
     tree = Tree(strategy="rest_for_one").up()
     tree.down("b")
     assert tree.take() == "stop c"
@@ -383,7 +389,7 @@ def test_crash_of_an_earlier_child_widens_the_group():
     assert tree.states() == "running running running"
 
 
-def test_sibling_that_ends_normally_by_itself_stays_down():
+def test_sibling_that_ends_normally_by_itself_stays_down() -> None:
     tree = Tree(strategy="one_for_all").up()
     tree.down("a")  # c is asked to stop; b not yet
 
@@ -395,7 +401,7 @@ def test_sibling_that_ends_normally_by_itself_stays_down():
     assert tree.take() == "stop c, close b, start a, start c"
 
 
-def test_failing_restart_is_counted_and_tried_again_until_the_limit():
+def test_failing_restart_is_counted_and_tried_again_until_the_limit() -> None:
     tree = Tree("a", intensity=2).up()
 
     tree.down("a")
@@ -409,7 +415,7 @@ def test_failing_restart_is_counted_and_tried_again_until_the_limit():
     assert len(tree.events(TreeGaveUp)) == 1
 
 
-def test_no_thread_for_a_restart_is_tried_again():
+def test_no_thread_for_a_restart_is_tried_again() -> None:
     tree = Tree("a").up()
     tree.hands.no_thread.add("a")
 
@@ -420,7 +426,7 @@ def test_no_thread_for_a_restart_is_tried_again():
     assert len(tree.events(RestartScheduled)) == 2
 
 
-def test_start_failure_of_a_child_that_was_up_does_not_fail_the_tree():
+def test_start_failure_of_a_child_that_was_up_does_not_fail_the_tree() -> None:
     tree = Tree("ab").begin()
     tree.started("a")
     tree.down("a")
@@ -434,7 +440,7 @@ def test_start_failure_of_a_child_that_was_up_does_not_fail_the_tree():
     assert tree.states() == "running running"
 
 
-def test_group_starts_together_after_the_delay_of_its_trigger():
+def test_group_starts_together_after_the_delay_of_its_trigger() -> None:
     slow = ChildSpec(Plain, id="a", backoff=Backoff(initial=2, first_immediate=False))
     tree = Tree("ab", "one_for_all", {"a": slow}).up()
 
@@ -448,7 +454,7 @@ def test_group_starts_together_after_the_delay_of_its_trigger():
     assert tree.take() == "start a"
 
 
-def test_widened_group_keeps_the_later_moment():
+def test_widened_group_keeps_the_later_moment() -> None:
     slow = ChildSpec(Plain, id="b", backoff=Backoff(initial=2, first_immediate=False))
     tree = Tree("ab", "rest_for_one", {"b": slow}).up()
     tree.down("b")
@@ -461,7 +467,7 @@ def test_widened_group_keeps_the_later_moment():
     assert tree.take() == "start a"
 
 
-def test_backoff_follows_the_formula_and_resets():
+def test_backoff_follows_the_formula_and_resets() -> None:
     backoff = Backoff(initial=1, maximum=4, jitter=0, reset_after=10)
     tree = Tree("a", specs={"a": ChildSpec(Plain, id="a", backoff=backoff)}).up()
 
@@ -476,7 +482,7 @@ def test_backoff_follows_the_formula_and_resets():
     assert delays == [0, 1, 2, 4, 0]
 
 
-def test_stale_notices_change_nothing():
+def test_stale_notices_change_nothing() -> None:
     tree = Tree("a").up()
     tree.down("a")
     tree.advance(0)
@@ -496,7 +502,7 @@ def test_stale_notices_change_nothing():
 # -- limits
 
 
-def test_child_that_hangs_in_its_failure_is_abandoned_and_replaced():
+def test_child_that_hangs_in_its_failure_is_abandoned_and_replaced() -> None:
     tree = Tree("a").up()
 
     tree.failing("a")
@@ -507,7 +513,7 @@ def test_child_that_hangs_in_its_failure_is_abandoned_and_replaced():
     assert tree.take() == "abandon a, start a"
 
 
-def test_child_that_does_not_stop_is_abandoned_and_the_stop_goes_on():
+def test_child_that_does_not_stop_is_abandoned_and_the_stop_goes_on() -> None:
     tree = Tree("ab").up()
 
     tree.stop()
@@ -516,7 +522,7 @@ def test_child_that_does_not_stop_is_abandoned_and_the_stop_goes_on():
     assert tree.take() == "stop b, abandon b, close b, stop a"
 
 
-def test_down_wins_over_an_abandon_that_came_too_late():
+def test_down_wins_over_an_abandon_that_came_too_late() -> None:
     tree = Tree("a").up()
     tree.hands.abandon = lambda child, why: None
 
@@ -531,7 +537,7 @@ def test_down_wins_over_an_abandon_that_came_too_late():
 @pytest.mark.parametrize(
     ("busy", "calls"), [(True, "stop a, abandon a, close a"), (False, "stop a")]
 )
-def test_limit_of_0_gives_up_at_once_only_when_busy(busy, calls):
+def test_limit_of_0_gives_up_at_once_only_when_busy(busy: bool, calls: str) -> None:
     tree = Tree("a", specs={"a": ChildSpec(Plain, id="a", shutdown=0)}).up()
     tree.hands.busy_ids = {"a"} if busy else set()
 
@@ -540,7 +546,7 @@ def test_limit_of_0_gives_up_at_once_only_when_busy(busy, calls):
     assert tree.take() == calls
 
 
-def test_no_limit_waits_for_ever():
+def test_no_limit_waits_for_ever() -> None:
     tree = Tree("a", specs={"a": ChildSpec(Plain, id="a", shutdown=None)}).up()
 
     tree.stop()
@@ -549,7 +555,7 @@ def test_no_limit_waits_for_ever():
     assert tree.hands.deadlines == {"a": None}
 
 
-def test_budget_cuts_each_limit():
+def test_budget_cuts_each_limit() -> None:
     tree = Tree("ab").up()
 
     tree.stop(deadline=3.0)
@@ -563,7 +569,7 @@ def test_budget_cuts_each_limit():
     assert tree.hands.deadlines == {"b": 3.0, "a": 3.0}
 
 
-def test_later_stop_can_only_shorten_the_budget():
+def test_later_stop_can_only_shorten_the_budget() -> None:
     tree = Tree("a").up()
 
     tree.stop()
@@ -575,7 +581,7 @@ def test_later_stop_can_only_shorten_the_budget():
     assert tree.hands.ended == SHUTDOWN
 
 
-def test_nested_supervisor_gets_the_deadline_and_a_grace_to_keep_it():
+def test_nested_supervisor_gets_the_deadline_and_a_grace_to_keep_it() -> None:
     tree = Tree("a", specs={"a": ChildSpec(Inner, id="a")}).up()
 
     tree.stop(deadline=2.0)
@@ -590,7 +596,7 @@ def test_nested_supervisor_gets_the_deadline_and_a_grace_to_keep_it():
 # -- endings
 
 
-def test_fatal_exit_stops_all_and_is_passed_up():
+def test_fatal_exit_stops_all_and_is_passed_up() -> None:
     tree = Tree().up()
     fatal = Exit("fatal", KeyboardInterrupt())
 
@@ -602,7 +608,7 @@ def test_fatal_exit_stops_all_and_is_passed_up():
     assert tree.hands.ended is fatal
 
 
-def test_fatal_exit_during_a_stop_replaces_its_exit():
+def test_fatal_exit_during_a_stop_replaces_its_exit() -> None:
     tree = Tree("a").up()
     fatal = Exit("fatal", SystemExit(3))
     tree.stop()
@@ -612,7 +618,7 @@ def test_fatal_exit_during_a_stop_replaces_its_exit():
     assert tree.hands.ended is fatal
 
 
-def test_pending_restart_is_cancelled_by_a_stop():
+def test_pending_restart_is_cancelled_by_a_stop() -> None:
     slow = ChildSpec(Plain, id="a", backoff=Backoff(first_immediate=False))
     tree = Tree("a", specs={"a": slow}).up()
     tree.down("a")
@@ -625,7 +631,7 @@ def test_pending_restart_is_cancelled_by_a_stop():
     assert tree.hands.timers == []
 
 
-def test_exits_by_themselves_during_a_stop_are_not_waited_for_in_vain():
+def test_exits_by_themselves_during_a_stop_are_not_waited_for_in_vain() -> None:
     tree = Tree().up()
     tree.stop()
 
@@ -639,7 +645,7 @@ def test_exits_by_themselves_during_a_stop_are_not_waited_for_in_vain():
     assert tree.hands.ended == SHUTDOWN
 
 
-def test_give_up_during_the_start_fails_the_start():
+def test_give_up_during_the_start_fails_the_start() -> None:
     tree = Tree("ab", intensity=0).begin()
     tree.started("a")
 
@@ -650,7 +656,7 @@ def test_give_up_during_the_start_fails_the_start():
     assert not tree.hands.was_ready
 
 
-def test_every_child_is_closed_exactly_once():
+def test_every_child_is_closed_exactly_once() -> None:
     tree = Tree(strategy="one_for_all").up()
     tree.down("b")
     tree.stop()
@@ -662,7 +668,7 @@ def test_every_child_is_closed_exactly_once():
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_histories_always_come_to_an_end(seed):
+def test_random_histories_always_come_to_an_end(seed: int) -> None:
     rng = random.Random(seed)
     strategy = rng.choice(["one_for_one", "rest_for_one", "one_for_all"])
     specs = {
@@ -676,7 +682,13 @@ def test_random_histories_always_come_to_an_end(seed):
     }
     start = rng.choice(["ordered", "parallel"])
     tree = Tree("abcd", strategy, specs, intensity=1000, start=start).begin()
-    kinds = ["failed", "normal", "start_failed", "abandoned", "gave_up"]
+    kinds: list[ExitKind] = [
+        "failed",
+        "normal",
+        "start_failed",
+        "abandoned",
+        "gave_up",
+    ]
 
     for _ in range(300):
         each = rng.choice("abcd")
@@ -704,7 +716,7 @@ def test_random_histories_always_come_to_an_end(seed):
     assert sorted(stopped) == ["a", "b", "c", "d"]
 
 
-def check(tree):
+def check(tree: Any) -> None:
     """Nothing is stuck: who has no thread waits for a timer, a sibling or nothing."""
     machine = tree.machine
     for group in machine._groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,9 @@ from supervision.strategies import (
         ("one_for_all", "b", "abc"),
     ],
 )
-def test_strategy_says_whom_a_failure_affects(strategy, failed, affected):
+def test_strategy_says_whom_a_failure_affects(
+    strategy: str, failed: str, affected: str
+) -> None:
     assert Strategy(strategy).affected(list("abc"), failed) == list(affected)
 
 
@@ -41,13 +44,15 @@ def test_strategy_says_whom_a_failure_affects(strategy, failed, affected):
         (1, [0.1, 5.1], [True, False]),
     ],
 )
-def test_restart_window_slides(intensity, moments, allowed):
+def test_restart_window_slides(
+    intensity: int, moments: list[float], allowed: list[bool]
+) -> None:
     window = RestartWindow(intensity, 5.0)
 
     assert [window.note(moment) for moment in moments] == allowed
 
 
-def test_restart_window_says_how_much_is_used():
+def test_restart_window_says_how_much_is_used() -> None:
     window = RestartWindow(3, 5.0)
     window.note(0.0)
     window.note(4.0)
@@ -64,13 +69,15 @@ def test_restart_window_says_how_much_is_used():
         ({"initial": 1, "factor": 3, "maximum": 10}, [0, 1, 3, 9, 10]),
     ],
 )
-def test_backoff_grows_by_the_formula_up_to_its_maximum(options, delays):
+def test_backoff_grows_by_the_formula_up_to_its_maximum(
+    options: dict[str, Any], delays: list[float]
+) -> None:
     backoff = Backoff(**options)
 
     assert [backoff.delay(n) for n in range(len(delays))] == delays
 
 
-def test_backoff_jitter_lengthens_by_its_fraction_and_is_capped_last():
+def test_backoff_jitter_lengthens_by_its_fraction_and_is_capped_last() -> None:
     backoff = Backoff(initial=1, maximum=4, jitter=0.5, first_immediate=False)
     same = random.Random(7)
     expected = [min(4.0, 2**n * (1 + same.random() * 0.5)) for n in range(5)]
@@ -82,7 +89,7 @@ def test_backoff_jitter_lengthens_by_its_fraction_and_is_capped_last():
     assert max(delays) == 4.0
 
 
-def test_backoff_of_many_failures_does_not_overflow():
+def test_backoff_of_many_failures_does_not_overflow() -> None:
     assert Backoff(maximum=30).delay(100_000, random.Random(0)) == 30
 
 
@@ -90,7 +97,9 @@ def test_backoff_of_many_failures_does_not_overflow():
     ("reset_after", "ran", "resets"),
     [(10, 9.9, False), (10, 10, True), (None, 14, False), (None, 15.05, True)],
 )
-def test_backoff_resets_after_a_long_enough_run(reset_after, ran, resets):
+def test_backoff_resets_after_a_long_enough_run(
+    reset_after: float | None, ran: float, resets: bool
+) -> None:
     assert Backoff(reset_after=reset_after).resets_after(ran) is resets
 
 
@@ -106,7 +115,9 @@ def test_backoff_resets_after_a_long_enough_run(reset_after, ran, resets):
         ({"initial": float("nan")}, "initial"),
     ],
 )
-def test_backoff_refuses_what_makes_no_sense(options, field):
+def test_backoff_refuses_what_makes_no_sense(
+    options: dict[str, Any], field: str
+) -> None:
     with pytest.raises(ConfigurationError, match=field):
         Backoff(**options)
 
@@ -121,7 +132,9 @@ def test_backoff_refuses_what_makes_no_sense(options, field):
         (Backoff(initial=30, maximum=30), 5.0),
     ],
 )
-def test_intensity_needed_is_the_least_that_never_gives_up(backoff, period):
+def test_intensity_needed_is_the_least_that_never_gives_up(
+    backoff: Backoff, period: float
+) -> None:
     needed = intensity_needed(backoff, period)
 
     assert survives(backoff, needed, period)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
@@ -30,29 +31,36 @@ from supervision.errors import StartFailed, SupervisorGaveUp
 from supervision.machine import Machine
 from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
-from tests.supervision.kids import Kid, Nursery, PykkaKid, boom, states
+from supervision.supervisor_ref import SupervisorRef
+from tests.supervision.kids import Kid, Nursery, PykkaKid, below, boom, states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors.clock import Clock
+    from actors.exits import Exit
 
 
 @pytest.fixture
-def clock():
+def clock() -> Iterator[Any]:
     with VirtualClock() as clock:
         yield clock
 
 
 @pytest.fixture(params=[Kid, PykkaKid], ids=["ours", "pykka"])
-def nursery(request, clock):
+def nursery(request: pytest.FixtureRequest, clock: VirtualClock) -> Any:
     return Nursery(request.param)
 
 
 @pytest.fixture
-def ours(clock):
+def ours(clock: VirtualClock) -> Any:
     return Nursery()
 
 
 # -- start and stop
 
 
-def test_d07_start_order_stop_order(nursery):
+def test_d07_start_order_stop_order(nursery: Nursery) -> None:
     tree = nursery.grow("abc")
     assert states(tree) == "a running 1, b running 1, c running 1"
 
@@ -63,10 +71,10 @@ def test_d07_start_order_stop_order(nursery):
     assert not tree.is_alive()
 
 
-def test_d08_start_failure_unwinds(nursery):
+def test_d08_start_failure_unwinds(nursery: Nursery) -> None:
     error = OSError("no disk")
 
-    def fail(kid):
+    def fail(kid: Any) -> None:
         raise error
 
     with pytest.raises(StartFailed, match="'c' of root") as raised:
@@ -78,14 +86,16 @@ def test_d08_start_failure_unwinds(nursery):
     assert pykka.ActorRegistry.get_all() == []
 
 
-def test_bad_spec_starts_nothing(nursery):
+def test_bad_spec_starts_nothing(nursery: Nursery) -> None:
     with pytest.raises(ConfigurationError, match="unique"):
         nursery.grow("aa")
 
     assert nursery.take() == ""
 
 
-def test_parallel_start_does_not_wait_for_the_one_before(ours, clock):
+def test_parallel_start_does_not_wait_for_the_one_before(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     gate = Gate()
     slow = ours.spec("a", on_start=lambda kid: gate.pass_through())
     fast = ours.spec("b", on_start=lambda kid: gate.open())
@@ -94,7 +104,7 @@ def test_parallel_start_does_not_wait_for_the_one_before(ours, clock):
         assert ours.take() in {"start a, start b", "start b, start a"}
 
 
-def test_leaving_the_block_shuts_the_tree_down(nursery):
+def test_leaving_the_block_shuts_the_tree_down(nursery: Nursery) -> None:
     with nursery.grow("ab") as tree:
         nursery.take()
 
@@ -102,8 +112,8 @@ def test_leaving_the_block_shuts_the_tree_down(nursery):
     assert not tree.is_alive()
 
 
-def test_with_block_raises_its_own_error_not_the_trees(ours):
-    def body():
+def test_with_block_raises_its_own_error_not_the_trees(ours: Nursery) -> None:
+    def body() -> None:
         with ours.grow("a", intensity=0) as tree:
             tree.ref("a").tell(boom)
             raise KeyError("mine")
@@ -112,7 +122,7 @@ def test_with_block_raises_its_own_error_not_the_trees(ours):
         body()
 
 
-def test_concurrent_shutdowns_are_one(ours, clock):
+def test_concurrent_shutdowns_are_one(ours: Nursery, clock: VirtualClock) -> None:
     tree = ours.grow("ab")
     others = [clock.thread(tree.shutdown) for _ in range(3)]
 
@@ -126,10 +136,12 @@ def test_concurrent_shutdowns_are_one(ours, clock):
     assert tree.stop() is False
 
 
-def test_init_and_on_start_see_siblings_that_have_not_started_yet(ours):
-    early = {}
+def test_init_and_on_start_see_siblings_that_have_not_started_yet(
+    ours: Nursery,
+) -> None:
+    early: dict[str, Any] = {}
 
-    def look(siblings):
+    def look(siblings: Any) -> Any:
         early.update(b=siblings.ref("b"), alive=siblings.ref("b").is_alive())
         siblings.ref("b").tell("early")
         return {"log": ours.log, "name": "a"}
@@ -142,10 +154,10 @@ def test_init_and_on_start_see_siblings_that_have_not_started_yet(ours):
     assert "b got early, b got late" in ours.take()
 
 
-def test_kwargs_are_made_anew_for_each_start(ours):
+def test_kwargs_are_made_anew_for_each_start(ours: Nursery) -> None:
     made = []
 
-    def make(siblings):
+    def make(siblings: Any) -> Any:
         made.append(threading.current_thread().name)
         return {"log": ours.log, "name": "a"}
 
@@ -156,8 +168,8 @@ def test_kwargs_are_made_anew_for_each_start(ours):
     assert made == ["a", "a#2"]  # on the child's thread, each time
 
 
-def test_kwargs_that_raise_are_a_start_failure(ours):
-    def make(siblings):
+def test_kwargs_that_raise_are_a_start_failure(ours: Nursery) -> None:
+    def make(siblings: Any) -> Any:
         return siblings.ref("nobody")
 
     with pytest.raises(StartFailed) as raised:
@@ -166,15 +178,15 @@ def test_kwargs_that_raise_are_a_start_failure(ours):
     assert "it has: a, b" in str(raised.value.__cause__)
 
 
-def test_d33_init_and_on_start_in_child_thread(ours):
+def test_d33_init_and_on_start_in_child_thread(ours: Nursery) -> None:
     seen = []
 
     class Curious(Kid):
-        def __init__(self, **kwargs):
+        def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             seen.append(threading.current_thread())
 
-        def on_start(self):
+        def on_start(self) -> None:
             seen.append(threading.current_thread())
             self.actor_ref.tell(lambda kid: seen.append(threading.current_thread()))
 
@@ -187,12 +199,12 @@ def test_d33_init_and_on_start_in_child_thread(ours):
     assert seen[0].daemon
 
 
-def test_d33_slow_init_does_not_block_beyond_its_start_timeout():
+def test_d33_slow_init_does_not_block_beyond_its_start_timeout() -> None:
     with VirtualClock(auto_advance=True) as clock:
         gate, nursery = Gate(), Nursery()
 
         class Slow(Kid):
-            def __init__(self, **kwargs):
+            def __init__(self, **kwargs: Any) -> None:
                 gate.pass_through()
 
         slow = nursery.spec("b", kid_class=Slow, start_timeout=7)
@@ -205,7 +217,9 @@ def test_d33_slow_init_does_not_block_beyond_its_start_timeout():
         gate.open()
 
 
-def test_after_start_runs_on_the_child_before_the_next_one_starts(nursery):
+def test_after_start_runs_on_the_child_before_the_next_one_starts(
+    nursery: Nursery,
+) -> None:
     first = nursery.spec("a", after_start=lambda kid: kid.log.append(f"after {kid.id}"))
 
     with nursery.grow([first, "b"]) as tree:
@@ -217,7 +231,7 @@ def test_after_start_runs_on_the_child_before_the_next_one_starts(nursery):
     )
 
 
-def test_after_start_that_raises_is_a_start_failure(ours):
+def test_after_start_that_raises_is_a_start_failure(ours: Nursery) -> None:
     with pytest.raises(StartFailed) as raised:
         ours.grow([ours.spec("a", after_start=boom)])
 
@@ -227,7 +241,7 @@ def test_after_start_that_raises_is_a_start_failure(ours):
 # -- restart types
 
 
-def test_d09_permanent_normal(nursery, clock):
+def test_d09_permanent_normal(nursery: Nursery, clock: VirtualClock) -> None:
     with nursery.grow([nursery.spec("a", restart="permanent")]) as tree:
         kid = tree.ref("a")
 
@@ -239,7 +253,7 @@ def test_d09_permanent_normal(nursery, clock):
         assert tree.ref("a") is kid
 
 
-def test_d10_transient_normal(nursery, clock):
+def test_d10_transient_normal(nursery: Nursery, clock: VirtualClock) -> None:
     with nursery.grow("ab") as tree:
         assert tree.ref("a").stop() is True
         clock.settle()
@@ -248,7 +262,7 @@ def test_d10_transient_normal(nursery, clock):
         assert not tree.ref("a").is_alive()
 
 
-def test_d11_temporary_abnormal(nursery, clock):
+def test_d11_temporary_abnormal(nursery: Nursery, clock: VirtualClock) -> None:
     with nursery.grow([nursery.spec("a", restart="temporary"), "b"]) as tree:
         tree.ref("a").tell(boom)
         clock.settle()
@@ -257,7 +271,9 @@ def test_d11_temporary_abnormal(nursery, clock):
         assert not tree.ref("a").is_alive()
 
 
-def test_handler_error_of_an_ask_does_not_crash(nursery, clock):
+def test_handler_error_of_an_ask_does_not_crash(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
     with nursery.grow("a") as tree:
         with pytest.raises(ValueError, match="boom"):
             tree.ref("a").ask(boom)
@@ -277,8 +293,8 @@ def test_handler_error_of_an_ask_does_not_crash(nursery, clock):
     ],
 )
 def test_d12_d13_d14_strategy_restarts_whom_it_affects(
-    nursery, clock, strategy, numbers
-):
+    nursery: Nursery, clock: VirtualClock, strategy: str, numbers: str
+) -> None:
     with nursery.grow("abc", strategy) as tree:
         tree.ref("b").tell(boom)
         clock.settle()
@@ -286,7 +302,9 @@ def test_d12_d13_d14_strategy_restarts_whom_it_affects(
         assert states(tree) == numbers
 
 
-def test_d14_one_for_all_message_queued_at_a_sibling_reaches_the_new_one(ours, clock):
+def test_d14_one_for_all_message_queued_at_a_sibling_reaches_the_new_one(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     with ours.grow("abc", "one_for_all") as tree:
         gate = Gate()
         old = tree.ref("c").ask(lambda kid: kid)
@@ -303,7 +321,9 @@ def test_d14_one_for_all_message_queued_at_a_sibling_reaches_the_new_one(ours, c
         assert states(tree) == "a running 2, b running 2, c running 2"
 
 
-def test_group_stops_in_reverse_and_starts_in_order(nursery, clock):
+def test_group_stops_in_reverse_and_starts_in_order(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
     with nursery.grow("abc", "one_for_all") as tree:
         nursery.take()
 
@@ -316,7 +336,7 @@ def test_group_stops_in_reverse_and_starts_in_order(nursery, clock):
 # -- intensity
 
 
-def test_d15_intensity_gives_up(nursery, clock):
+def test_d15_intensity_gives_up(nursery: Nursery, clock: VirtualClock) -> None:
     tree = nursery.grow("ab", intensity=2, period=5)
     nursery.take()
 
@@ -329,12 +349,13 @@ def test_d15_intensity_gives_up(nursery, clock):
     assert isinstance(raised.value.__cause__, ValueError)
     assert nursery.take() == "fail a, start a, fail a, start a, fail a, stop b"
     assert not tree.is_alive()
+    assert tree.cell.final is not None
     assert tree.cell.final.kind == "gave_up"
     [event] = nursery.of(TreeGaveUp)
     assert (event.child, event.intensity) == ("a", 2)
 
 
-def test_d16_intensity_window_slides(nursery, clock):
+def test_d16_intensity_window_slides(nursery: Nursery, clock: VirtualClock) -> None:
     tree = nursery.grow("a", intensity=2, period=5)
 
     for pause in (0, 0, 5.1, 0):
@@ -348,7 +369,7 @@ def test_d16_intensity_window_slides(nursery, clock):
         tree.wait()
 
 
-def test_d17_intensity_zero(nursery):
+def test_d17_intensity_zero(nursery: Nursery) -> None:
     tree = nursery.grow("a", intensity=0)
 
     tree.ref("a").tell(boom)
@@ -358,10 +379,12 @@ def test_d17_intensity_zero(nursery):
     assert nursery.take() == "start a, fail a"
 
 
-def test_failing_restart_counts_and_a_stop_comes_through(ours, clock):
+def test_failing_restart_counts_and_a_stop_comes_through(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     starts = []
 
-    def second_fails(kid):
+    def second_fails(kid: Any) -> None:
         starts.append(1)
         if len(starts) > 1:
             raise OSError("no disk")
@@ -376,8 +399,10 @@ def test_failing_restart_counts_and_a_stop_comes_through(ours, clock):
     assert len(starts) == 6
 
 
-def test_leaving_the_block_of_a_tree_that_gave_up_raises(ours, clock):
-    def body():
+def test_leaving_the_block_of_a_tree_that_gave_up_raises(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    def body() -> None:
         with ours.grow("a", intensity=0) as tree:
             tree.ref("a").tell(boom)
             clock.settle()
@@ -389,7 +414,7 @@ def test_leaving_the_block_of_a_tree_that_gave_up_raises(ours, clock):
 # -- backoff
 
 
-def test_d18_backoff_sequence_and_cap(nursery, clock):
+def test_d18_backoff_sequence_and_cap(nursery: Nursery, clock: VirtualClock) -> None:
     backoff = Backoff(initial=1, maximum=4, jitter=0.5, first_immediate=False)
     same = random.Random(0)
     expected = [min(4, 2**n * (1 + same.random() * 0.5)) for n in range(4)]
@@ -406,7 +431,7 @@ def test_d18_backoff_sequence_and_cap(nursery, clock):
     assert max(expected) == 4
 
 
-def test_d19_backoff_reset(nursery, clock):
+def test_d19_backoff_reset(nursery: Nursery, clock: VirtualClock) -> None:
     backoff = Backoff(initial=1, maximum=8, jitter=0, reset_after=10)
 
     with nursery.grow([nursery.spec("a", backoff=backoff)], intensity=99) as tree:
@@ -418,7 +443,7 @@ def test_d19_backoff_reset(nursery, clock):
     assert [event.delay for event in nursery.of(RestartScheduled)] == [0, 1, 2, 0]
 
 
-def test_d20_stop_during_backoff(nursery, clock):
+def test_d20_stop_during_backoff(nursery: Nursery, clock: VirtualClock) -> None:
     backoff = Backoff(initial=60, maximum=60, first_immediate=False)
     tree = nursery.grow([nursery.spec("a", backoff=backoff)])
     tree.ref("a").tell(boom)
@@ -432,7 +457,9 @@ def test_d20_stop_during_backoff(nursery, clock):
     assert clock.next_deadline() is None
 
 
-def test_ref_stays_alive_and_its_mailbox_fills_during_backoff(ours, clock):
+def test_ref_stays_alive_and_its_mailbox_fills_during_backoff(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     backoff = Backoff(initial=60, maximum=60, first_immediate=False)
     with ours.grow([ours.spec("a", backoff=backoff, capacity=2)]) as tree:
         kid = tree.ref("a")
@@ -452,10 +479,10 @@ def test_ref_stays_alive_and_its_mailbox_fills_during_backoff(ours, clock):
 # -- limits
 
 
-def test_d21_shutdown_timeout_zombie(nursery, clock):
+def test_d21_shutdown_timeout_zombie(nursery: Nursery, clock: VirtualClock) -> None:
     gate = Gate()
 
-    def hang(kid):
+    def hang(kid: Any) -> None:
         gate.pass_through()
 
     tree = nursery.grow([nursery.spec("a", shutdown=30)])
@@ -483,11 +510,11 @@ def test_d21_shutdown_timeout_zombie(nursery, clock):
     assert tree.zombies() == ()
 
 
-def test_d22_zombie_harmless(ours, clock):
+def test_d22_zombie_harmless(ours: Nursery, clock: VirtualClock) -> None:
     gate = Gate()
 
     class Stuck(Kid):
-        def on_failure(self, *exc_info):
+        def on_failure(self, *exc_info: Any) -> None:
             if self.incarnation == 1:
                 gate.pass_through()
 
@@ -511,7 +538,7 @@ def test_d22_zombie_harmless(ours, clock):
         assert states(tree) == "a running 2, b running 1"
 
 
-def test_budget_cuts_every_nested_limit(ours, clock):
+def test_budget_cuts_every_nested_limit(ours: Nursery, clock: VirtualClock) -> None:
     gate = Gate()
     inner = ChildSpec(
         Supervisor,
@@ -519,7 +546,11 @@ def test_budget_cuts_every_nested_limit(ours, clock):
         id="inner",
     )
     tree = ours.grow([ours.spec("a", shutdown=60), inner])
-    for kid in (tree.ref("a"), tree.ref("inner").ref("x"), tree.ref("inner").ref("y")):
+    for kid in (
+        tree.ref("a"),
+        below(tree, "inner").ref("x"),
+        below(tree, "inner").ref("y"),
+    ):
         kid.tell(lambda kid: gate.pass_through())
     gate.wait_arrived(count=3)
 
@@ -535,13 +566,15 @@ def test_budget_cuts_every_nested_limit(ours, clock):
     gate.open()
 
 
-def test_budget_that_comes_later_shortens_the_stop_under_way(ours, clock):
+def test_budget_that_comes_later_shortens_the_stop_under_way(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     gate = Gate()
     inner = ChildSpec(
         Supervisor, ("one_for_one", [ours.spec("x", shutdown=None)]), id="inner"
     )
     tree = ours.grow([inner])
-    tree.ref("inner").ref("x").tell(lambda kid: gate.pass_through())
+    below(tree, "inner").ref("x").tell(lambda kid: gate.pass_through())
     gate.wait_arrived()
 
     tree.stop(block=False)
@@ -555,7 +588,9 @@ def test_budget_that_comes_later_shortens_the_stop_under_way(ours, clock):
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_shutdown_of_0_gives_up_at_once_only_if_busy(ours, clock, busy):
+def test_shutdown_of_0_gives_up_at_once_only_if_busy(
+    ours: Nursery, clock: VirtualClock, busy: bool
+) -> None:
     gate = Gate()
     tree = ours.grow([ours.spec("a", shutdown=0)])
     if busy:
@@ -570,7 +605,9 @@ def test_shutdown_of_0_gives_up_at_once_only_if_busy(ours, clock, busy):
     gate.open()
 
 
-def test_stop_as_pykka_has_it_ends_the_tree_within_its_timeout(ours, clock):
+def test_stop_as_pykka_has_it_ends_the_tree_within_its_timeout(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     gate = Gate()
     tree = ours.grow([ours.spec("a", shutdown=60), "b"])
     tree.ref("a").tell(lambda kid: gate.pass_through())
@@ -583,11 +620,14 @@ def test_stop_as_pykka_has_it_ends_the_tree_within_its_timeout(ours, clock):
 
     assert answers == [True]
     assert not tree.is_alive()
+    assert tree.cell.final is not None
     assert tree.cell.final.kind == "normal"
     gate.open()
 
 
-def test_busy_handler_sees_its_token_before_it_is_stopped(ours, clock):
+def test_busy_handler_sees_its_token_before_it_is_stopped(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     tree = ours.grow("a")
     seen = []
     tree.ref("a").tell(lambda kid: seen.append(kid.stop_token.wait_cancelled()))
@@ -602,12 +642,12 @@ def test_busy_handler_sees_its_token_before_it_is_stopped(ours, clock):
 # -- endings
 
 
-def test_d23_base_exception_scoped(nursery, clock):
+def test_d23_base_exception_scoped(nursery: Nursery, clock: VirtualClock) -> None:
     tree, other = nursery.grow("abc", name="first"), nursery.grow("x", name="second")
     plain = pykka.ThreadingActor.start()
     interrupt = KeyboardInterrupt()
 
-    def raise_interrupt(kid):
+    def raise_interrupt(kid: Any) -> None:
         raise interrupt
 
     try:
@@ -627,17 +667,19 @@ def test_d23_base_exception_scoped(nursery, clock):
         plain.stop()
 
 
-def test_fatal_error_of_a_grandchild_ends_the_whole_tree(ours, clock):
+def test_fatal_error_of_a_grandchild_ends_the_whole_tree(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     exit_ = SystemExit(7)
 
-    def leave(kid):
+    def leave(kid: Any) -> None:
         raise exit_
 
     inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
     tree = ours.grow(["a", inner, "b"])
 
     with pytest.raises(SystemExit):
-        tree.ref("inner").ref("x").ask(leave)
+        below(tree, "inner").ref("x").ask(leave)
 
     with pytest.raises(SystemExit) as raised:
         tree.wait()
@@ -645,8 +687,8 @@ def test_fatal_error_of_a_grandchild_ends_the_whole_tree(ours, clock):
     assert ours.take() == "start a, start x, start b, stop x, stop b, stop a"
 
 
-def test_fatal_error_in_on_start_is_raised_to_the_starter(ours):
-    def interrupt(kid):
+def test_fatal_error_in_on_start_is_raised_to_the_starter(ours: Nursery) -> None:
+    def interrupt(kid: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -655,31 +697,31 @@ def test_fatal_error_in_on_start_is_raised_to_the_starter(ours):
     assert ours.take() == "start a, start b, stop a"
 
 
-def test_d29_nested_gave_up(nursery, clock):
-    def inner(siblings):
+def test_d29_nested_gave_up(nursery: Nursery, clock: VirtualClock) -> None:
+    def inner(siblings: Any) -> Any:
         return {"children": [nursery.spec("x"), nursery.spec("y")], "intensity": 0}
 
     spec = ChildSpec(Supervisor, ("one_for_one",), inner, id="inner")
     tree = nursery.grow([spec, "z"], intensity=1)
     nursery.take()
-    old = tree.ref("inner").ref("x")
+    old = below(tree, "inner").ref("x")
 
     old.tell(boom)
     clock.settle()
     assert nursery.take() == "fail x, stop y, start x, start y"
     assert not old.is_alive()
-    assert tree.ref("inner").ref("x").is_alive()
+    assert below(tree, "inner").ref("x").is_alive()
     assert states(tree) == "inner running 2, z running 1"
 
-    tree.ref("inner").ref("x").tell(boom)
+    below(tree, "inner").ref("x").tell(boom)
     with pytest.raises(SupervisorGaveUp) as raised:
         tree.wait()
     assert isinstance(raised.value.__cause__, ValueError)
     assert nursery.take() == "fail x, stop y, stop z"
 
 
-def test_nested_start_failure_names_the_way_down(ours):
-    def fail(kid):
+def test_nested_start_failure_names_the_way_down(ours: Nursery) -> None:
+    def fail(kid: Any) -> None:
         raise OSError("no disk")
 
     inner = ChildSpec(
@@ -696,7 +738,9 @@ def test_nested_start_failure_names_the_way_down(ours):
     assert ours.take() == "start a, start x, stop a"
 
 
-def test_registry_stop_all_ends_a_tree_with_permanent_children(nursery, clock):
+def test_registry_stop_all_ends_a_tree_with_permanent_children(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
     tree = nursery.grow([nursery.spec(each, restart="permanent") for each in "ab"])
 
     pykka.ActorRegistry.stop_all()
@@ -705,7 +749,7 @@ def test_registry_stop_all_ends_a_tree_with_permanent_children(nursery, clock):
     assert pykka.ActorRegistry.get_all() == []
 
 
-def test_waits_from_inside_the_tree_would_deadlock(ours):
+def test_waits_from_inside_the_tree_would_deadlock(ours: Nursery) -> None:
     with ours.grow("a") as tree:
         for wait in (tree.wait, tree.shutdown, tree.stop):
             with pytest.raises(WouldDeadlock, match="stop_now"):
@@ -715,14 +759,16 @@ def test_waits_from_inside_the_tree_would_deadlock(ours):
         tree.wait()
 
 
-def test_wait_says_false_when_its_time_is_over():
+def test_wait_says_false_when_its_time_is_over() -> None:
     with VirtualClock(auto_advance=True) as clock, Nursery().grow("a") as tree:
         assert tree.wait(3) is False
         assert clock.monotonic() == 3
 
 
-def test_when_ended_is_called_once_with_the_exit(ours, clock):
-    exits = []
+def test_when_ended_is_called_once_with_the_exit(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    exits: list[Exit] = []
     tree = ours.grow("a")
     tree.when_ended(exits.append)
     assert exits == []
@@ -733,8 +779,10 @@ def test_when_ended_is_called_once_with_the_exit(ours, clock):
     assert [each.kind for each in exits] == ["shutdown", "shutdown"]
 
 
-def test_abnormal_exit_during_a_stop_is_reported_not_restarted(ours, clock):
-    def trip(kid):
+def test_abnormal_exit_during_a_stop_is_reported_not_restarted(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    def trip(kid: Any) -> None:
         kid.stop_token.wait_cancelled()
         raise ValueError("tripped")
 
@@ -749,12 +797,14 @@ def test_abnormal_exit_during_a_stop_is_reported_not_restarted(ours, clock):
     assert kinds == [("b", "failed"), ("a", "shutdown")]
 
 
-def test_stop_interrupts_the_wait_for_a_starting_child(ours, clock):
+def test_stop_interrupts_the_wait_for_a_starting_child(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     gate = Gate()
     slow = ours.spec("b", on_start=lambda kid: gate.pass_through(), restart="permanent")
     tree = None
 
-    def start():
+    def start() -> None:
         nonlocal tree
         with contextlib.suppress(StartFailed):
             ours.grow(["a", slow, "c"])
@@ -763,6 +813,7 @@ def test_stop_interrupts_the_wait_for_a_starting_child(ours, clock):
     starter.start()
     gate.wait_arrived()
     [root] = pykka.ActorRegistry.get_by_class(Supervisor)
+    assert isinstance(root, SupervisorRef)
     root.stop_now("changed my mind", timeout=1.0)
     clock.advance(1)
 
@@ -774,11 +825,13 @@ def test_stop_interrupts_the_wait_for_a_starting_child(ours, clock):
 # -- a supervisor that ends by itself leaves no orphan
 
 
-def test_bug_in_a_supervisor_stops_its_children_in_order(ours, clock, monkeypatch):
+def test_bug_in_a_supervisor_stops_its_children_in_order(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree = ours.grow("abc")
     ours.take()
 
-    def broken(self, child, number, now):
+    def broken(self: Any, child: Any, number: int, now: float) -> None:
         raise RuntimeError("bug")
 
     monkeypatch.setattr(Machine, "failing", broken)
@@ -791,10 +844,12 @@ def test_bug_in_a_supervisor_stops_its_children_in_order(ours, clock, monkeypatc
     assert not any(tree.ref(each).is_alive() for each in "abc")
 
 
-def test_broken_machine_stops_all_at_once(ours, clock, monkeypatch):
+def test_broken_machine_stops_all_at_once(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree = ours.grow("ab")
 
-    def broken(self, *args):
+    def broken(self: Any, *args: Any) -> None:
         raise RuntimeError("bug")
 
     monkeypatch.setattr(Machine, "down", broken)
@@ -807,31 +862,35 @@ def test_broken_machine_stops_all_at_once(ours, clock, monkeypatch):
     assert not any(tree.ref(each).is_alive() for each in "ab")
 
 
-def test_nested_supervisor_is_restarted_after_a_bug(ours, clock, monkeypatch):
+def test_nested_supervisor_is_restarted_after_a_bug(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
     whole = Machine.failing
     with ours.grow([inner]) as tree:
 
-        def broken(self, child, number, now):
+        def broken(self: Any, child: Any, number: int, now: float) -> None:
             monkeypatch.setattr(Machine, "failing", whole)
             raise RuntimeError("bug")
 
         monkeypatch.setattr(Machine, "failing", broken)
-        tree.ref("inner").ref("x").tell(boom)
+        below(tree, "inner").ref("x").tell(boom)
         clock.settle()
 
         assert states(tree) == "inner running 2"
-        assert tree.ref("inner").ref("x").ask("new") == "new"
+        assert below(tree, "inner").ref("x").ask("new") == "new"
 
 
-def test_supervisor_left_behind_in_its_start_stops_its_children(ours, clock):
+def test_supervisor_left_behind_in_its_start_stops_its_children(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     gate = Gate()
     slow = ours.spec("y", on_start=lambda kid: gate.pass_through(), shutdown=3)
     inner = ChildSpec(
         Supervisor, ("one_for_one", [ours.spec("x"), slow]), id="inner", start_timeout=2
     )
 
-    def start():
+    def start() -> None:
         with pytest.raises(StartFailed, match="inner"):
             ours.grow(["a", inner])
 
@@ -849,10 +908,12 @@ def test_supervisor_left_behind_in_its_start_stops_its_children(ours, clock):
 # -- threads that cannot start
 
 
-def test_no_thread_for_a_restart_is_tried_again(ours, clock, monkeypatch):
+def test_no_thread_for_a_restart_is_tried_again(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, refused = Incarnation.start, []
 
-    def start(self, name, *, daemon):
+    def start(self: Any, name: Any, *, daemon: Any) -> None:
         if self.number == 2:
             refused.append(self)
             raise RuntimeError("can't start new thread")
@@ -868,8 +929,10 @@ def test_no_thread_for_a_restart_is_tried_again(ours, clock, monkeypatch):
         assert tree.ref("a").ask("fine") == "fine"
 
 
-def test_no_thread_for_the_root_is_a_start_failure(ours, monkeypatch):
-    def start(self):
+def test_no_thread_for_the_root_is_a_start_failure(
+    ours: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(Cell, "start", start)
@@ -881,7 +944,9 @@ def test_no_thread_for_the_root_is_a_start_failure(ours, monkeypatch):
 # -- what can be seen
 
 
-def test_events_tell_the_whole_story_in_order(ours, clock):
+def test_events_tell_the_whole_story_in_order(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     with ours.grow("a") as tree:
         tree.ref("a").tell(boom)
         clock.settle()
@@ -902,8 +967,10 @@ def test_events_tell_the_whole_story_in_order(ours, clock):
     ]
 
 
-def test_raising_listener_hurts_nobody(clock, caplog):
-    def listener(event):
+def test_raising_listener_hurts_nobody(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def listener(event: Any) -> None:
         raise ValueError("listener")
 
     specs = [Nursery().spec("a")]
@@ -913,7 +980,9 @@ def test_raising_listener_hurts_nobody(clock, caplog):
         assert states(tree) == "a running 2"
 
 
-def test_counts_tell_the_supervisors_from_the_others(ours, clock):
+def test_counts_tell_the_supervisors_from_the_others(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     backoff = Backoff(first_immediate=False, initial=9)
     inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
     children = ["a", inner, ours.spec("b", backoff=backoff), "c"]
@@ -923,10 +992,12 @@ def test_counts_tell_the_supervisors_from_the_others(ours, clock):
         clock.settle()
 
         assert tree.count_children() == (4, 2, 1, 1, 3)
-        assert tree.ref("inner").count_children() == (1, 1, 0, 0, 1)
+        assert below(tree, "inner").count_children() == (1, 1, 0, 0, 1)
 
 
-def test_undelivered_messages_are_kept_with_child_and_error(ours, clock):
+def test_undelivered_messages_are_kept_with_child_and_error(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     with ours.grow("ab") as tree:
         tree.ref("a").tell(boom)
         clock.settle()
@@ -936,12 +1007,12 @@ def test_undelivered_messages_are_kept_with_child_and_error(ours, clock):
         assert isinstance(record.error, ValueError)
 
 
-def test_ref_of_an_unknown_child_names_those_there_are(ours):
+def test_ref_of_an_unknown_child_names_those_there_are(ours: Nursery) -> None:
     with ours.grow("ab") as tree, pytest.raises(KeyError, match="it has: a, b"):
         tree.ref("c")
 
 
-def test_spec_is_a_key_for_its_ref(ours):
+def test_spec_is_a_key_for_its_ref(ours: Nursery) -> None:
     spec = ours.spec("a")
     with ours.grow([spec]) as tree:
         assert tree.ref(spec) is tree.ref("a")
@@ -950,7 +1021,9 @@ def test_spec_is_a_key_for_its_ref(ours):
 # -- many things at once
 
 
-def test_siblings_that_crash_at_once_are_each_restarted_once(ours, clock):
+def test_siblings_that_crash_at_once_are_each_restarted_once(
+    ours: Nursery, clock: VirtualClock
+) -> None:
     ids = [f"k{n}" for n in range(40)]
     with ours.grow(ids, intensity=40) as tree:
         for each in ids:
@@ -964,19 +1037,23 @@ def test_siblings_that_crash_at_once_are_each_restarted_once(ours, clock):
 @pytest.mark.concurrent
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
 @pytest.mark.parametrize("seed", range(3))
-def test_chaos_conserves_every_message(clock, seed, strategy):
+def test_chaos_conserves_every_message(
+    clock: VirtualClock, seed: int, strategy: str
+) -> None:
     check_conservation(clock, random.Random(seed), strategy)
 
 
 @pytest.mark.concurrent
-def test_chaos_in_real_time_conserves_every_message():
-    check_conservation(None, random.Random(9), "one_for_one")
+def test_chaos_in_real_time_conserves_every_message() -> None:
+    check_conservation(SYSTEM_CLOCK, random.Random(9), "one_for_one")
 
 
-def check_conservation(clock, rng, strategy):
+def check_conservation(clock: Clock, rng: random.Random, strategy: str) -> None:
     """accepted tells = handled + undelivered, each once; every ask is answered once."""
     nursery = Nursery(rng.choice([Kid, PykkaKid]))
-    handled, accepted, asks = [], [], []
+    handled: list[Any] = []
+    accepted: list[Any] = []
+    asks: list[Any] = []
     boxes = ["keep", "keep", "fresh"]
     specs = [
         nursery.spec(f"k{n}", mailbox=rng.choice(boxes), capacity=rng.choice([3, None]))
@@ -989,9 +1066,9 @@ def check_conservation(clock, rng, strategy):
         id="inner",
     )
     tree = nursery.grow([*specs, inner], strategy, intensity=10_000, clock=clock)
-    refs = [*(tree.ref(spec) for spec in specs), *map(tree.ref("inner").ref, "xy")]
+    refs = [*(tree.ref(spec) for spec in specs), *map(below(tree, "inner").ref, "xy")]
 
-    def work(number, rng):
+    def work(number: int, rng: random.Random) -> None:
         for n in range(60):
             ref, token = rng.choice(refs), (number, n)
             what = rng.random()
@@ -1002,7 +1079,6 @@ def check_conservation(clock, rng, strategy):
                     ref.tell(Task(handled, token, crash=what > 0.9))
                     accepted.append(token)
 
-    clock = clock or SYSTEM_CLOCK
     seeds = [rng.random() for _ in range(4)]
     senders = [
         clock.thread(work, args=[number, random.Random(each)])
@@ -1027,10 +1103,10 @@ def check_conservation(clock, rng, strategy):
 class Task:
     """A message that notes that it was handled, or crashes."""
 
-    def __init__(self, handled, token, *, crash=False):
+    def __init__(self, handled: Any, token: Any, *, crash: bool = False) -> None:
         self.handled, self.token, self.crash = handled, token, crash
 
-    def __call__(self, kid):
+    def __call__(self, kid: Any) -> Any:
         if self.crash:
             raise ValueError(self.token)
         self.handled.append(self.token)

@@ -45,7 +45,7 @@ def run(body: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.real
-def test_live_tree_is_ended_in_order_at_the_exit_of_the_interpreter():
+def test_live_tree_is_ended_in_order_at_the_exit_of_the_interpreter() -> None:
     done = run(
         """
 tree = Supervisor.start("one_for_one", [ChildSpec(Kid, id="a"), ChildSpec(Kid, id="b")])
@@ -58,7 +58,7 @@ say("leaving")
 
 
 @pytest.mark.real
-def test_hung_child_cannot_keep_the_process_alive():
+def test_hung_child_cannot_keep_the_process_alive() -> None:
     done = run(
         """
 children = [ChildSpec(Kid, id="a"), ChildSpec(Kid, id="b", shutdown=0.1)]
@@ -73,7 +73,7 @@ Kid.hung.wait()
 
 
 @pytest.mark.real
-def test_forked_child_leaves_the_tree_to_its_parent():
+def test_forked_child_leaves_the_tree_to_its_parent() -> None:
     done = run(
         """
 import warnings
