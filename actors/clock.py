@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from actors.stop_token import StopToken
 
 __all__ = [
-    "SYSTEM_CLOCK",
     "Clock",
     "ClockFuture",
     "Empty",
     "Full",
     "Hold",
+    "SYSTEM_CLOCK",
     "SystemClock",
     "TimerHandle",
     "WakeQueue",

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINAL",
-    "NO_OPTIONS",
-    "STATUS_CHANGES",
     "Job",
     "JobKind",
     "JobOptions",
     "JobStatus",
+    "NO_OPTIONS",
+    "STATUS_CHANGES",
     "check_seconds",
     "job",
     "options_of",

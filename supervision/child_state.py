@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from supervision.groups import Group
 
 __all__ = [
-    "EXPECTED",
-    "LIVE",
     "Child",
     "Due",
     "DueKind",
+    "EXPECTED",
     "Hands",
+    "LIVE",
     "Mode",
     "State",
 ]

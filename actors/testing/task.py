@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import threading
 
 __all__ = [
+    "Alarm",
     "DEAD",
     "NANO",
     "OUTSIDE",
     "PARKED",
-    "RUNNING",
-    "Alarm",
     "Path",
+    "RUNNING",
     "Task",
     "Timers",
     "nanoseconds",
