@@ -120,8 +120,8 @@ class Admission:
         if nested and len(self.channels[kind]) >= self._nested_capacity:
             msg = (
                 f"{self._nested_capacity} {kind.value} jobs wait already, and a submit "
-                f"from inside {self._name} cannot wait for room: submit fewer jobs from "
-                "jobs and callbacks, or raise nested_capacity"
+                f"from inside {self._name} cannot wait for room: submit fewer jobs "
+                "from jobs and callbacks, or raise nested_capacity"
             )
             raise MailboxFull(msg)
 

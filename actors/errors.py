@@ -96,7 +96,8 @@ class WorkerDied(HeadraceError, RuntimeError):
     """The worker, or the worker's process, ended while the job ran.
 
     Attributes:
-        exit_code: The process's exit code, negative for a signal; ``None`` for a thread.
+        exit_code: The process's exit code, minus the number of the signal that killed
+            it; ``None`` for a thread.
     """
 
     def __init__(self, message: str, exit_code: int | None = None) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from actors._inside import Role, inside
 from actors.clock import ClockFuture
 from actors.jobs import JobStatus
-from actors.results import JobResult
 
 if TYPE_CHECKING:
+    from actors.results import JobResult
     from contextlib import AbstractContextManager
 
     from actors._ledger import Entry
@@ -49,18 +49,21 @@ class JobFuture(ClockFuture):
     def __init__(self, keeper: _Keeper, clock: Clock | None = None) -> None:
         super().__init__(clock)
         self._keeper = keeper
+        # Invariant: the entry refers to us only until it is settled, and we to it: a
+        # settled job is freed without the garbage collector.
         self._entry: Entry | None = None
+        self._job: Job | None = None
         self._job_result: JobResult | None = None
 
     def belong_to(self, entry: Entry) -> None:
         """Tie the future to its entry; called once, by the intake."""
-        self._entry = entry
+        self._entry, self._job = entry, entry.job
 
     @property
     def job(self) -> Job:
         """The numbered job."""
-        assert self._entry is not None  # tied by the intake at birth
-        return self._entry.job
+        assert self._job is not None  # tied by the intake at birth
+        return self._job
 
     def running(self) -> bool:
         """True while an attempt runs."""
@@ -78,9 +81,10 @@ class JobFuture(ClockFuture):
         Thread safety:
             Any thread; never blocks.
         """
-        if self.done() or self._entry is None:
+        entry = self._entry
+        if self.done() or entry is None:
             return self.cancelled()
-        return self._keeper.cancel(self._entry, "the future was cancelled")
+        return self._keeper.cancel(entry, "the future was cancelled")
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the job and return its value.
@@ -95,16 +99,18 @@ class JobFuture(ClockFuture):
                 and from a job when every worker of the needed kind waits like this.
             BaseException: What the job raised.
         """
-        if self.done() or self._entry is None:
+        entry = self._entry
+        if self.done() or entry is None:
             return super().result(timeout)
-        with self._keeper.waiting_for(self._entry):
+        with self._keeper.waiting_for(entry):
             return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the job and return what it raised; waits as :meth:`result` does."""
-        if self.done() or self._entry is None:
+        entry = self._entry
+        if self.done() or entry is None:
             return super().exception(timeout)
-        with self._keeper.waiting_for(self._entry):
+        with self._keeper.waiting_for(entry):
             return super().exception(timeout)
 
     def job_result(self, timeout: float | None = None) -> JobResult:
@@ -124,8 +130,10 @@ class JobFuture(ClockFuture):
         Raises:
             WouldDeadlock: Where ``result`` would.
         """
-        assert self._entry is not None  # tied by the intake at birth
-        return self._keeper.waiting_for(self._entry)
+        entry = self._entry
+        if entry is None:
+            return contextlib.nullcontext()  # settled, there is nothing to wait for
+        return self._keeper.waiting_for(entry)
 
     def complete(self, result: JobResult) -> None:
         """Complete the future with the settled result; the settling thread calls it.
@@ -134,6 +142,7 @@ class JobFuture(ClockFuture):
         ``concurrent.futures``.
         """
         self._job_result = result
+        self._entry = None
         if result.ok:
             self.set_result(result.value)
         elif result.status is JobStatus.CANCELLED or (

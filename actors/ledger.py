@@ -294,8 +294,9 @@ class Ledger:
             return
         if result.status is JobStatus.DEAD:
             _note_attempts(result)
-        if entry.future is not None:
-            entry.future.complete(result)
+        future, entry.future = entry.future, None
+        if future is not None:
+            future.complete(result)
         if self._listeners:
             self.record("settled", entry, result)
 

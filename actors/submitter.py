@@ -94,8 +94,8 @@ class Submitter:
         future: bool = True,
         privileged: bool = False,
         key: object = None,
-    ) -> Entry:
-        """Submit a call; returns its entry once it is accepted.
+    ) -> JobFuture | None:
+        """Submit a call; returns its future once it is accepted.
 
         Args:
             fn: A callable.
@@ -129,7 +129,7 @@ class Submitter:
         future: bool = True,
         privileged: bool = False,
         token: StopToken | None = None,
-    ) -> Entry:
+    ) -> JobFuture | None:
         """Submit a Job made by hand, or a payload; returns its entry once accepted."""
         source = item if isinstance(item, Job) else Job.of(item)
         options = source.options.over(self._decide(source.fn))
@@ -166,7 +166,7 @@ class Submitter:
         future: bool,
         privileged: bool,
         token: StopToken | None = None,
-    ) -> Entry:
+    ) -> JobFuture | None:
         ledger = self.ledger
         promise = JobFuture(ledger, ledger.clock) if future else None
         carried = {v: v.get() for v in self._context if _is_set(v)}
@@ -176,7 +176,7 @@ class Submitter:
         if promise is not None:
             promise.belong_to(entry)
         ledger.submit(entry, wait=self._wait, token=token)
-        return entry
+        return promise
 
 
 def _is_set(variable: ContextVar[Any]) -> bool:

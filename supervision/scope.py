@@ -78,15 +78,15 @@ class Scope(concurrent.futures.Executor):
             MailboxClosed: If the intake is closed.
             MailboxFull: If ``wait=`` was not True and there was no room in time.
         """
-        entry = self._submitter().submit(fn, args, kwargs)
-        assert entry.future is not None  # asked for by default
-        return entry.future
+        future = self._submitter().submit(fn, args, kwargs)
+        assert future is not None  # asked for by default
+        return future
 
     def submit_job(self, job: Job) -> JobFuture:
         """Submit a Job made by hand; it stays as it is, ``future.job`` is the copy."""
-        entry = self._submitter().submit_job(job)
-        assert entry.future is not None  # asked for by default
-        return entry.future
+        future = self._submitter().submit_job(job)
+        assert future is not None  # asked for by default
+        return future
 
     def map(
         self,
@@ -274,11 +274,11 @@ class Scope(concurrent.futures.Executor):
         submitter = self._submitter()
 
         def submit(args: tuple[Any, ...], *, privileged: bool = False) -> JobFuture:
-            entry = submitter.submit(fn, args, {}, privileged=privileged)
-            assert entry.future is not None  # asked for by default
+            future = submitter.submit(fn, args, {}, privileged=privileged)
+            assert future is not None  # asked for by default
             if done is not None:
-                entry.future.add_done_callback(done)
-            return entry.future
+                future.add_done_callback(done)
+            return future
 
         items = iter(zip(*iterables, strict=False))
         return Calls(submit, items, buffersize, self._run().maps)
