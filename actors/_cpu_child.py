@@ -84,17 +84,10 @@ def __getattr__(name: str) -> Any:
 
 
 def read_frame(fd: int, wait: Callable[[], object] | None = None) -> bytes | bytearray:
-    """Read one frame.
+    """Read one frame, calling ``wait`` before each read; ``EOFError`` at the end.
 
     Call and reply alternate strictly, so a read never meets the next frame's bytes
     and the first one usually brings the whole frame.
-
-    Args:
-        fd: Where to read.
-        wait: Called before each read, for a descriptor that does not block.
-
-    Raises:
-        EOFError: If the other side is gone.
     """
     data = _read(fd, wait)
     while len(data) < _LENGTH.size:
@@ -127,13 +120,7 @@ def _read(fd: int, wait: Callable[[], object] | None) -> bytes:
 def write_frame(
     fd: int, payload: bytes, wait: Callable[[], object] | None = None
 ) -> None:
-    """Write one frame.
-
-    Args:
-        fd: Where to write.
-        payload: The frame's bytes.
-        wait: Called when a descriptor that does not block has no room.
-    """
+    """Write one frame, calling ``wait`` when there is no room for all of it."""
     head = _LENGTH.pack(len(payload))
     small = len(payload) < _CHUNK
     for part in (head + payload,) if small else (head, payload):

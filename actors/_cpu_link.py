@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import pickle
@@ -30,7 +31,8 @@ logger = logging.getLogger("headrace.cpu_pool")
 # Loads the child's module by path: no package is imported, and its cached bytecode is
 # used, which running it as a script would not.
 _BOOT = (
-    "import sys;from importlib.machinery import SourceFileLoader as L;"
+    "import sys;sys.path=[p for p in sys.path if p];"  # nothing of this directory
+    "from importlib.machinery import SourceFileLoader as L;"
     "p=sys.argv.pop(1);n=sys.argv.pop(1);m=type(sys)(n);m.__file__=p;sys.modules[n]=m;"
     "exec(L(n,p).get_code(n),m.__dict__);m.main(sys.argv)"
 )
@@ -65,12 +67,13 @@ class CpuLink:
         self.name = name
         self.served = False
         self._connection, there = socket.socketpair()
-        life, self._life = os.pipe()
+        life, kept = os.pipe()
+        self._life = io.FileIO(kept, "w")
         try:
             self._popen = _start(name, there.fileno(), life)
         except BaseException:
             self._connection.close()
-            os.close(self._life)
+            self._life.close()
             raise
         finally:
             there.close()
@@ -149,7 +152,7 @@ class CpuLink:
             if self._pidfd is None:
                 os.kill(self.pid, signal.SIGKILL)  # not reaped before end()
             else:
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
@@ -186,9 +189,9 @@ class CpuLink:
 
     def _give_back(self) -> None:
         self._connection.close()
-        os.close(self._life)
+        self._life.close()
         if self._pidfd is not None:
-            os.close(self._pidfd)
+            self._pidfd.close()
 
     def forget(self) -> None:
         """Drop a forked copy, so that it does not keep the process alive."""
@@ -225,9 +228,9 @@ def _start(name: str, connection: int, life: int) -> subprocess.Popen[bytes]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _open_pidfd(pid: int) -> int | None:
+def _open_pidfd(pid: int) -> io.FileIO | None:
     try:
-        return os.pidfd_open(pid)
+        return io.FileIO(os.pidfd_open(pid))
     except (AttributeError, OSError):
         return None  # not Linux: the end of the connection is all there is to see
 

@@ -120,14 +120,10 @@ class CpuProcess:
 
         Args:
             call: What ``dumps_call`` made.
-            timeout: Seconds the call may run, from when the process gets it; then the
-                process is killed and the outcome is ``JobTimeout``.
-            token: When it is cancelled the process is killed and the outcome is
-                ``Cancelled``.
+            timeout: Seconds the call may run, from when a process that is ready gets
+                it; then the process is killed.
+            token: When it is cancelled the process is killed.
             meta: Plain data for ``current_job()`` inside the call.
-
-        Returns:
-            The outcome; what the call raised is in it.
 
         Raises:
             UsedAfterFork: In a forked copy of the process that made this object.
