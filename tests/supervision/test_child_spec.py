@@ -82,7 +82,7 @@ def test_unknown_strategy_is_refused_with_the_allowed_ones() -> None:
 
 def test_unknown_field_is_a_type_error() -> None:
     with pytest.raises(TypeError):
-        ChildSpec(Plain, significant=True)  # type: ignore[arg-type]
+        ChildSpec(Plain, significant=True)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("not_an_actor", [object, "Plain", None, Plain.__init__])

@@ -11,50 +11,25 @@ import pykka
 import pytest
 
 from actors.cell import Cell
-from actors.clock import SYSTEM_CLOCK
 from actors.errors import ConfigurationError, WouldDeadlock
 from actors.events import (
     ChildAbandoned,
     ChildDown,
-    ChildFailing,
-    ChildRestarted,
-    ChildStarted,
-    ChildStopped,
     RestartScheduled,
     TreeGaveUp,
 )
 from actors.incarnation import Incarnation
-from actors.ref import ActorAbandoned, ActorDeadError
+from actors.ref import ActorAbandoned
 from actors.testing import Gate, VirtualClock
 from supervision.child_spec import ChildSpec
 from supervision.errors import StartFailed, SupervisorGaveUp
-from supervision.machine import Machine
 from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
 from supervision.supervisor_ref import SupervisorRef
 from tests.supervision.kids import Kid, Nursery, PykkaKid, below, boom, states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from actors.clock import Clock
     from actors.exits import Exit
-
-
-@pytest.fixture
-def clock() -> Iterator[Any]:
-    with VirtualClock() as clock:
-        yield clock
-
-
-@pytest.fixture(params=[Kid, PykkaKid], ids=["ours", "pykka"])
-def nursery(request: pytest.FixtureRequest, clock: VirtualClock) -> Any:
-    return Nursery(request.param)
-
-
-@pytest.fixture
-def ours(clock: VirtualClock) -> Any:
-    return Nursery()
 
 
 # -- start and stop
@@ -639,6 +614,85 @@ def test_busy_handler_sees_its_token_before_it_is_stopped(
     assert tree.stop_token.cancelled
 
 
+def test_each_incarnation_has_a_fresh_token_below_the_trees(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    tree = ours.grow("a")
+    first: Any = tree.ref("a").ask(lambda kid: kid.stop_token)
+    first.cancel("only this one")
+    tree.ref("a").tell(boom)
+
+    second: Any = tree.ref("a").ask(lambda kid: kid.stop_token)
+
+    assert not second.cancelled
+    tree.stop_token.cancel("all")
+    assert second.cancelled
+    tree.shutdown()
+
+
+def test_hung_restart_is_abandoned_and_tried_again(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
+    gate, starts = Gate(), []
+
+    def hang_once(kid: Any) -> None:
+        starts.append(kid)
+        if len(starts) == 2:
+            gate.pass_through()
+
+    spec = nursery.spec("a", on_start=hang_once, start_timeout=7)
+    with nursery.grow([spec, "b"]) as tree:
+        tree.ref("a").tell(boom)
+        tree.ref("a").tell(1)
+        clock.advance(6.9)
+        assert states(tree) == "a starting 2, b running 1"
+        assert tree.ref("b").ask("fine") == "fine"
+
+        clock.advance(0.2)
+
+        assert states(tree) == "a running 3, b running 1"
+        assert tree.ref("a").ask(lambda kid: kid.handled) == [1]
+        assert [zombie.number for zombie in tree.zombies()] == [2]
+        gate.open()
+
+
+@pytest.mark.parametrize(
+    ("kid_class", "hooks"), [(Kid, "fail a"), (PykkaKid, "fail a, stop a")]
+)
+def test_crash_ends_with_the_hooks_that_the_class_expects(
+    clock: VirtualClock, kid_class: Any, hooks: str
+) -> None:
+    log: list[str] = []
+    spec = ChildSpec(
+        kid_class, kwargs={"log": log, "name": "a"}, id="a", restart="temporary"
+    )
+
+    with Supervisor.start("one_for_one", [spec]) as tree:
+        tree.ref("a").tell(boom)
+        clock.settle()
+
+    assert ", ".join(log) == f"start a, {hooks}"
+
+
+@pytest.mark.parametrize("strategy", ["rest_for_one", "one_for_all"])
+def test_shutdown_in_the_middle_of_a_group_restart(
+    nursery: Nursery, clock: VirtualClock, strategy: str
+) -> None:
+    gate = Gate()
+    tree = nursery.grow("abc", strategy)
+    tree.ref("c").tell(lambda kid: gate.pass_through())
+    gate.wait_arrived()
+    tree.ref("a").tell(boom)
+    clock.settle()  # c is asked to stop, b waits for its turn
+    nursery.take()
+
+    tree.stop(block=False)
+    gate.open()
+
+    assert tree.wait()
+    assert nursery.take() == "stop c, stop b"
+
+
 # -- endings
 
 
@@ -822,89 +876,6 @@ def test_stop_interrupts_the_wait_for_a_starting_child(
     gate.open()
 
 
-# -- a supervisor that ends by itself leaves no orphan
-
-
-def test_bug_in_a_supervisor_stops_its_children_in_order(
-    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree = ours.grow("abc")
-    ours.take()
-
-    def broken(self: Any, child: Any, number: int, now: float) -> None:
-        raise RuntimeError("bug")
-
-    monkeypatch.setattr(Machine, "failing", broken)
-    tree.ref("b").tell(boom)
-
-    with pytest.raises(SupervisorGaveUp) as raised:
-        tree.wait()
-    assert str(raised.value.__cause__) == "bug"
-    assert ours.take() == "fail b, stop c, stop a"
-    assert not any(tree.ref(each).is_alive() for each in "abc")
-
-
-def test_broken_machine_stops_all_at_once(
-    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree = ours.grow("ab")
-
-    def broken(self: Any, *args: Any) -> None:
-        raise RuntimeError("bug")
-
-    monkeypatch.setattr(Machine, "down", broken)
-    monkeypatch.setattr(Machine, "take_over", broken)
-    tree.ref("b").tell(boom)
-
-    with pytest.raises(SupervisorGaveUp):
-        tree.wait()
-    clock.settle()
-    assert not any(tree.ref(each).is_alive() for each in "ab")
-
-
-def test_nested_supervisor_is_restarted_after_a_bug(
-    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
-    whole = Machine.failing
-    with ours.grow([inner]) as tree:
-
-        def broken(self: Any, child: Any, number: int, now: float) -> None:
-            monkeypatch.setattr(Machine, "failing", whole)
-            raise RuntimeError("bug")
-
-        monkeypatch.setattr(Machine, "failing", broken)
-        below(tree, "inner").ref("x").tell(boom)
-        clock.settle()
-
-        assert states(tree) == "inner running 2"
-        assert below(tree, "inner").ref("x").ask("new") == "new"
-
-
-def test_supervisor_left_behind_in_its_start_stops_its_children(
-    ours: Nursery, clock: VirtualClock
-) -> None:
-    gate = Gate()
-    slow = ours.spec("y", on_start=lambda kid: gate.pass_through(), shutdown=3)
-    inner = ChildSpec(
-        Supervisor, ("one_for_one", [ours.spec("x"), slow]), id="inner", start_timeout=2
-    )
-
-    def start() -> None:
-        with pytest.raises(StartFailed, match="inner"):
-            ours.grow(["a", inner])
-
-    starter = clock.thread(start)
-    starter.start()
-    clock.advance(2)
-    assert clock.join(starter, 0)
-    assert ours.take() == "start a, start x, start y, stop a"
-
-    clock.advance(3)
-    assert ours.take() == "stop x"
-    gate.open()
-
-
 # -- threads that cannot start
 
 
@@ -939,175 +910,3 @@ def test_no_thread_for_the_root_is_a_start_failure(
 
     with pytest.raises(StartFailed, match="can't start new thread"):
         ours.grow("a")
-
-
-# -- what can be seen
-
-
-def test_events_tell_the_whole_story_in_order(
-    ours: Nursery, clock: VirtualClock
-) -> None:
-    with ours.grow("a") as tree:
-        tree.ref("a").tell(boom)
-        clock.settle()
-
-    story = [
-        (type(event), event.incarnation)
-        for event in ours.events
-        if not hasattr(event, "message")
-    ]
-    assert story == [
-        (ChildStarted, 1),
-        (ChildFailing, 1),
-        (ChildDown, 1),
-        (RestartScheduled, 1),
-        (ChildRestarted, 2),
-        (ChildDown, 2),
-        (ChildStopped, 2),
-    ]
-
-
-def test_raising_listener_hurts_nobody(
-    clock: VirtualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    def listener(event: Any) -> None:
-        raise ValueError("listener")
-
-    specs = [Nursery().spec("a")]
-    with Supervisor.start("one_for_one", specs, on_event=listener) as tree:
-        tree.ref("a").tell(boom)
-        clock.settle()
-        assert states(tree) == "a running 2"
-
-
-def test_counts_tell_the_supervisors_from_the_others(
-    ours: Nursery, clock: VirtualClock
-) -> None:
-    backoff = Backoff(first_immediate=False, initial=9)
-    inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
-    children = ["a", inner, ours.spec("b", backoff=backoff), "c"]
-    with ours.grow(children) as tree:
-        tree.ref("b").tell(boom)
-        tree.ref("c").stop()
-        clock.settle()
-
-        assert tree.count_children() == (4, 2, 1, 1, 3)
-        assert below(tree, "inner").count_children() == (1, 1, 0, 0, 1)
-
-
-def test_undelivered_messages_are_kept_with_child_and_error(
-    ours: Nursery, clock: VirtualClock
-) -> None:
-    with ours.grow("ab") as tree:
-        tree.ref("a").tell(boom)
-        clock.settle()
-
-        [record] = tree.undelivered()
-        assert (record.child, record.number, record.message) == ("a", 1, boom)
-        assert isinstance(record.error, ValueError)
-
-
-def test_ref_of_an_unknown_child_names_those_there_are(ours: Nursery) -> None:
-    with ours.grow("ab") as tree, pytest.raises(KeyError, match="it has: a, b"):
-        tree.ref("c")
-
-
-def test_spec_is_a_key_for_its_ref(ours: Nursery) -> None:
-    spec = ours.spec("a")
-    with ours.grow([spec]) as tree:
-        assert tree.ref(spec) is tree.ref("a")
-
-
-# -- many things at once
-
-
-def test_siblings_that_crash_at_once_are_each_restarted_once(
-    ours: Nursery, clock: VirtualClock
-) -> None:
-    ids = [f"k{n}" for n in range(40)]
-    with ours.grow(ids, intensity=40) as tree:
-        for each in ids:
-            tree.ref(each).tell(boom)
-        clock.settle()
-
-        assert {child.incarnation for child in tree.which_children()} == {2}
-        assert {child.state for child in tree.which_children()} == {"running"}
-
-
-@pytest.mark.concurrent
-@pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
-@pytest.mark.parametrize("seed", range(3))
-def test_chaos_conserves_every_message(
-    clock: VirtualClock, seed: int, strategy: str
-) -> None:
-    check_conservation(clock, random.Random(seed), strategy)
-
-
-@pytest.mark.concurrent
-def test_chaos_in_real_time_conserves_every_message() -> None:
-    check_conservation(SYSTEM_CLOCK, random.Random(9), "one_for_one")
-
-
-def check_conservation(clock: Clock, rng: random.Random, strategy: str) -> None:
-    """accepted tells = handled + undelivered, each once; every ask is answered once."""
-    nursery = Nursery(rng.choice([Kid, PykkaKid]))
-    handled: list[Any] = []
-    accepted: list[Any] = []
-    asks: list[Any] = []
-    boxes = ["keep", "keep", "fresh"]
-    specs = [
-        nursery.spec(f"k{n}", mailbox=rng.choice(boxes), capacity=rng.choice([3, None]))
-        for n in range(3)
-    ]
-    inner = ChildSpec(
-        Supervisor,
-        (strategy, [nursery.spec("x"), nursery.spec("y")]),
-        {"intensity": 10_000},
-        id="inner",
-    )
-    tree = nursery.grow([*specs, inner], strategy, intensity=10_000, clock=clock)
-    refs = [*(tree.ref(spec) for spec in specs), *map(below(tree, "inner").ref, "xy")]
-
-    def work(number: int, rng: random.Random) -> None:
-        for n in range(60):
-            ref, token = rng.choice(refs), (number, n)
-            what = rng.random()
-            with contextlib.suppress(ActorDeadError):
-                if what < 0.2:
-                    asks.append(ref.ask(Task(handled, token), block=False))
-                else:
-                    ref.tell(Task(handled, token, crash=what > 0.9))
-                    accepted.append(token)
-
-    seeds = [rng.random() for _ in range(4)]
-    senders = [
-        clock.thread(work, args=[number, random.Random(each)])
-        for number, each in enumerate(seeds)
-    ]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        clock.join(sender)
-    tree.shutdown()
-
-    told = [record.message.token for record in tree.undelivered()]
-    answered = [each for each in handled if each not in set(accepted)]
-    handled_tells = [each for each in handled if each in set(accepted)]
-    assert sorted(handled_tells + told) == sorted(accepted)
-    for ask in asks:
-        with contextlib.suppress(ActorDeadError):
-            answered.remove(ask.get(timeout=10))
-    assert answered == []
-
-
-class Task:
-    """A message that notes that it was handled, or crashes."""
-
-    def __init__(self, handled: Any, token: Any, *, crash: bool = False) -> None:
-        self.handled, self.token, self.crash = handled, token, crash
-
-    def __call__(self, kid: Any) -> Any:
-        if self.crash:
-            raise ValueError(self.token)
-        self.handled.append(self.token)
-        return self.token

@@ -88,3 +88,20 @@ say("child left", os.waitpid(pid, 0)[1])
     )
 
     assert done.stdout == "child leaves\nchild left 0\nstopped a\n"
+
+
+@pytest.mark.real
+def test_signal_ends_a_tree_that_the_main_thread_waits_for() -> None:
+    done = run(
+        """
+import signal
+from supervision import handle_signals
+children = [ChildSpec(Kid, id="a"), ChildSpec(Kid, id="b")]
+with Supervisor.start("one_for_one", children) as tree, handle_signals(tree) as signals:
+    os.kill(os.getpid(), signal.SIGTERM)
+    say("ended", tree.wait(), signals.received)
+"""
+    )
+
+    assert done.stdout == "stopped b\nstopped a\nended True [15]\n", done.stderr
+    assert done.returncode == 0

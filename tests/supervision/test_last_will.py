@@ -1,0 +1,94 @@
+"""A supervisor whose own loop fails leaves no orphan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors.testing import Gate, VirtualClock
+from supervision.child_spec import ChildSpec
+from supervision.errors import StartFailed, SupervisorGaveUp
+from supervision.machine import Machine
+from supervision.supervisor import Supervisor
+from tests.supervision.kids import Nursery, below, boom, states
+
+
+def test_bug_in_a_supervisor_stops_its_children_in_order(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = ours.grow("abc")
+    ours.take()
+
+    def broken(self: Any, child: Any, number: int, now: float) -> None:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(Machine, "failing", broken)
+    tree.ref("b").tell(boom)
+
+    with pytest.raises(SupervisorGaveUp) as raised:
+        tree.wait()
+    assert str(raised.value.__cause__) == "bug"
+    assert ours.take() == "fail b, stop c, stop a"
+    assert not any(tree.ref(each).is_alive() for each in "abc")
+
+
+def test_broken_machine_stops_all_at_once(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = ours.grow("ab")
+
+    def broken(self: Any, *args: Any) -> None:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(Machine, "down", broken)
+    monkeypatch.setattr(Machine, "take_over", broken)
+    tree.ref("b").tell(boom)
+
+    with pytest.raises(SupervisorGaveUp):
+        tree.wait()
+    clock.settle()
+    assert not any(tree.ref(each).is_alive() for each in "ab")
+
+
+def test_nested_supervisor_is_restarted_after_a_bug(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
+    whole = Machine.failing
+    with ours.grow([inner]) as tree:
+
+        def broken(self: Any, child: Any, number: int, now: float) -> None:
+            monkeypatch.setattr(Machine, "failing", whole)
+            raise RuntimeError("bug")
+
+        monkeypatch.setattr(Machine, "failing", broken)
+        below(tree, "inner").ref("x").tell(boom)
+        clock.settle()
+
+        assert states(tree) == "inner running 2"
+        assert below(tree, "inner").ref("x").ask("new") == "new"
+
+
+def test_supervisor_left_behind_in_its_start_stops_its_children(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    gate = Gate()
+    slow = ours.spec("y", on_start=lambda kid: gate.pass_through(), shutdown=3)
+    inner = ChildSpec(
+        Supervisor, ("one_for_one", [ours.spec("x"), slow]), id="inner", start_timeout=2
+    )
+
+    def start() -> None:
+        with pytest.raises(StartFailed, match="inner"):
+            ours.grow(["a", inner])
+
+    starter = clock.thread(start)
+    starter.start()
+    clock.advance(2)
+    assert clock.join(starter, 0)
+    assert ours.take() == "start a, start x, start y, stop a"
+
+    clock.advance(3)
+    assert ours.take() == "stop x"
+    gate.open()
