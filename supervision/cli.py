@@ -15,12 +15,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from actors.errors import ConfigurationError
-from supervision.cli_options import RunOptions, check_together, make_parser
+from supervision.cli_options import RunOptions, check_together, make_parser, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from supervision.cli_options import Parser
 
 __all__ = ["main"]
 
@@ -37,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _fill_standard_descriptors()
     try:
-        return _run(make_parser(), _attach_expression(arguments))
+        return _run(_attach_expression(arguments))
     except ConfigurationError as error:
         return _complain(str(error), 2)
     except SystemExit as ending:  # argparse: --help, --version
@@ -80,11 +78,11 @@ def _attach_expression(arguments: list[str]) -> list[str]:
     return out
 
 
-def _run(parser: Parser, arguments: list[str]) -> int:
-    namespace = parser.parse_args(arguments)
-    if namespace.command is None:
-        parser.print_help(sys.stderr)
+def _run(arguments: list[str]) -> int:
+    if not arguments:
+        make_parser()[0].print_help(sys.stderr)
         return 2
+    namespace = parse(arguments)
     options = vars(namespace)
     command = options.pop("command")
     if command == "demo":

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from actors._version import __version__
 from actors.errors import ConfigurationError
+from supervision.cli_modules import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["Parser", "RunOptions", "check_together", "make_parser"]
+__all__ = ["Parser", "RunOptions", "check_together", "make_parser", "parse"]
 
 _EXIT_CODES = """\
 exit status: 0 all ok; 1 at least one dead job; 2 wrong usage, import or input format;
@@ -90,12 +92,10 @@ def check_together(options: argparse.Namespace) -> None:
         ConfigurationError: Naming them and the way out.
     """
     if options.expression is None and options.target is None:
-        misplaced = options.files and ":" in options.files[-1]
-        found = f" ({options.files[-1]!r} was read as a path of --files)"
-        message = (
-            "nothing to run: give MODULE:FUNCTION before the options, or -e EXPR"
-            f"{found if misplaced else ''}"
-        )
+        message = "nothing to run: give MODULE:FUNCTION before the options, or -e EXPR"
+        last = options.files[-1] if options.files else ""
+        if ":" in last:
+            message += f" ({last!r} was read as a path of --files)"
         raise ConfigurationError(message)
     if options.expression is not None and options.target is not None:
         message = f"-e and {options.target!r} are both given; choose one"
@@ -121,8 +121,27 @@ def check_together(options: argparse.Namespace) -> None:
                 raise ConfigurationError(message)
 
 
-def make_parser() -> Parser:
-    """Make the parser of every subcommand that exists."""
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        ConfigurationError: Naming the first thing that is wrong with it.
+    """
+    parser, commands = make_parser()
+    namespace, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        command = commands[namespace.command]
+        name = unknown[0].partition("=")[0]
+        known = re.findall(r"--[a-z][a-z-]*", command.format_help())
+        guess = did_you_mean(name, set(known))
+        message = f"unknown option or argument {name!r}{guess}"
+        message += f" (see: {command.prog} --help)"
+        raise ConfigurationError(message)
+    return namespace
+
+
+def make_parser() -> tuple[Parser, Mapping[str, argparse.ArgumentParser]]:
+    """Make the parser, and by name those of the subcommands that exist."""
     parser = Parser(
         prog="headrace",
         description="Runs jobs through supervised actors: an xargs for Python "
@@ -134,7 +153,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--version", action="version", version=f"headrace {__version__}"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(
         commands.add_parser(
             "run",
@@ -154,7 +173,7 @@ def make_parser() -> Parser:
     commands.add_parser(
         "doctor", help="check python, cores, worker processes, extras and import names"
     )
-    return parser
+    return parser, commands.choices
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -22,10 +22,11 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from actors import errors
 from actors.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
 
     from actors import Clock, JobResult
 
@@ -42,6 +43,7 @@ __all__ = [
 
 
 _PLACE = "a place in the window"
+_OUR_FOLDERS = {os.path.dirname(__file__), os.path.dirname(errors.__file__)}
 
 
 @contextlib.contextmanager
@@ -276,6 +278,15 @@ def _one_line(text: str, longest: int) -> str:
 
 
 def traceback_of(error: BaseException | None) -> str:
-    """A dead job's traceback, for ``-v``."""
-    lines: Sequence[str] = traceback.format_exception(error) if error else ()
+    """A dead job's traceback, from the job's own first line on."""
+    if error is None:
+        return ""
+    frame = error.__traceback__
+    while frame is not None and _is_ours(frame.tb_frame.f_code.co_filename):
+        frame = frame.tb_next
+    lines = traceback.format_exception(type(error), error, frame)
     return "".join(lines).rstrip("\n")
+
+
+def _is_ours(path: str) -> bool:
+    return os.path.dirname(path) in _OUR_FOLDERS

@@ -59,7 +59,8 @@ def run(options: RunOptions) -> int:
             open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
         )
         console = Console(stderr, clock=clock)
-        cleanup.enter_context(log_to(console, verbose=options.verbose))
+        if options.verbose:
+            cleanup.enter_context(log_to(console))
         descriptor = cleanup.enter_context(private_stdout())
         work = load_work(options)
         source = Source(options, cleanup)
@@ -97,6 +98,7 @@ class _Run:
         self._clock = console.clock
         self._unreadable = 0  # the producer's thread
         self._refused = False  # the producer's thread: an input, with --strict-input
+        self._started = self._clock.event()  # what stops has something to stop
         self._stopping = False
         self._failure: str | None = None
         self._results = Results(
@@ -140,9 +142,10 @@ class _Run:
         """Start the pipeline, wait for its end; the signals that came meanwhile."""
         pipeline, limit = self._pipeline, self._options.drain_timeout
         with handle_signals(self, drain_timeout=limit) as handler:
-            pipeline.start()
-            if self._stopping:  # a signal came before there was anything to stop
-                pipeline.stop_now("a signal")
+            try:
+                pipeline.start()
+            finally:
+                self._started.set()
             with self._progress():
                 try:
                     pipeline.wait()
@@ -157,10 +160,12 @@ class _Run:
         try:
             self._results.finish()
         except OSError as error:
-            self._failure = f"results cannot be written: {error}"
+            self._failure = f"results cannot be written: {_reason(error)}"
         left = len(report.undelivered)
-        if left and self._failure is None:
-            self._failure = f"{left} results were not written"
+        if left:
+            lost = f"{left} {'result was' if left == 1 else 'results were'} not written"
+            why = self._failure or "the writing of results was cut short"
+            self._failure = f"{why}; {lost}"
 
     # -- the producer
 
@@ -208,11 +213,13 @@ class _Run:
         self._stopping = True
         self._console.say(_STOPPING)
         self._end_reading()
+        self._started.wait()
         return self._pipeline.stop(timeout)
 
     def stop_now(self, reason: str) -> None:
         """Abandon what is in flight, as the second signal asks."""
         self._console.say("abandoning what is in flight")
+        self._started.wait()
         self._pipeline.stop_now(reason)
 
     # -- what the human sees
@@ -269,12 +276,17 @@ def _retry_policy(options: RunOptions) -> RetryPolicy | None:
 def _told(error: HeadraceError) -> str:
     """What made the run give up, as one line."""
     cause = error.__cause__
-    why = str(error) if cause is None else f"{type(cause).__name__}: {cause}"
-    if isinstance(error, ProducerError):
-        return f"the input failed: {why}"
-    if isinstance(error, SinkError):
-        return f"results cannot be written: {why}"
-    return f"gave up: {why}"
+    if isinstance(error, ProducerError) and cause is not None:
+        return f"the input cannot be read: {_reason(cause)}"
+    if isinstance(error, SinkError) and cause is not None:
+        return f"results cannot be written: {_reason(cause)}"
+    return f"gave up: {error}"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return f"{type(error).__name__}: {error}"
 
 
 def exit_code(

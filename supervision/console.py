@@ -16,7 +16,6 @@ import contextlib
 import logging
 import os
 import shutil
-import traceback
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -144,37 +143,30 @@ class LiveLine:
 
 
 @contextlib.contextmanager
-def log_to(console: Console, *, verbose: bool) -> Iterator[None]:
-    """Show the library's own log for a block: its errors, or all from info on."""
+def log_to(console: Console) -> Iterator[None]:
+    """Say on ``console`` what the library logs during a block, from info on."""
     logger = logging.getLogger("headrace")
-    handler = _ConsoleHandler(console, verbose=verbose)
-    before = logger.level
-    logger.setLevel(logging.INFO if verbose else logging.ERROR)
+    handler, before = _ConsoleHandler(console), logger.level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
         logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Says each record on the console; its traceback only when asked."""
+    """Says each record on the console, with its traceback if it has one."""
 
-    def __init__(self, console: Console, *, verbose: bool) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
-        self._verbose = verbose
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say it; on the thread that logs."""
         try:
-            text = f"{record.name}: {record.getMessage()}"
-            if self._verbose and record.exc_info:
-                text += (
-                    "\n"
-                    + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
-                )
-            self._console.say(text)
-        except Exception:  # noqa: BLE001  # a broken record must not hurt the code that logs
+            self._console.say(self.format(record))
+        except Exception:  # noqa: BLE001  # a broken record must not hurt who logs it
             self.handleError(record)

@@ -9,7 +9,7 @@ import pytest
 from actors import JobKind
 from actors.errors import ConfigurationError
 from supervision.cli_expression import Expression
-from supervision.cli_options import RunOptions, make_parser
+from supervision.cli_options import RunOptions, parse
 from supervision.cli_target import kind_of, load_function, load_work
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def options(*arguments: str) -> RunOptions:
-    values = vars(make_parser().parse_args(["run", *arguments]))
+    values = vars(parse(["run", *arguments]))
     del values["command"]
     return RunOptions(**values)
 

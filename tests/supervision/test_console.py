@@ -102,30 +102,19 @@ def test_live_line_is_gone_when_it_is_left(terminal: Terminal) -> None:
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
-# -- the library's log
-
-
-def test_log_shows_errors_without_traceback_unless_asked() -> None:
+def test_log_is_said_above_the_live_line_for_a_block() -> None:
     stream = io.StringIO()
     console = Console(stream, clock=SystemClock())
     logger = logging.getLogger("headrace.worker")
+    before = logging.getLogger("headrace").level
 
-    with log_to(console, verbose=False):
+    with log_to(console):
+        logger.debug("detail")
         logger.info("started")
         logger.error("broken", exc_info=ValueError("deep"))
+    logger.error("afterwards")
 
-    assert stream.getvalue() == "headrace.worker: broken\n"
-
-
-def test_verbose_log_shows_progress_and_traceback() -> None:
-    stream = io.StringIO()
-    console = Console(stream, clock=SystemClock())
-    logger = logging.getLogger("headrace.worker")
-
-    with log_to(console, verbose=True):
-        logger.info("started")
-        logger.error("broken", exc_info=ValueError("deep"))
-
-    text = stream.getvalue()
-    assert "headrace.worker: started" in text
-    assert "ValueError: deep" in text
+    assert stream.getvalue() == (
+        "headrace.worker: started\nheadrace.worker: broken\nValueError: deep\n"
+    )
+    assert logging.getLogger("headrace").level == before
