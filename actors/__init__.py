@@ -27,6 +27,7 @@ import logging
 
 from actors._group import Group
 from actors._inside import Role, role_in
+from actors._version import __version__ as __version__
 from actors.base import Actor, adopt
 from actors.cell import UNSET, Cell
 from actors.channel import Channel

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from actors._version import __version__
+from actors import __version__
 from actors.errors import ConfigurationError
 from supervision.cli_modules import did_you_mean
 
