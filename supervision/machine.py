@@ -99,7 +99,7 @@ class Machine:
         event = ChildRestarted if child.was_up else ChildStarted
         child.was_up = True
         self._groups.leave(child)
-        self._hands.emit(event(self.name, child.id, number))
+        self._hands.emit(event(*self._who(child)))
         self._advance()
 
     def failing(self, child: Child, number: int, now: float) -> None:
@@ -108,7 +108,7 @@ class Machine:
         if not self._expected("failing", child, number):
             return
         child.state = State.FAILING
-        self._hands.emit(ChildFailing(self.name, child.id, number))
+        self._hands.emit(ChildFailing(*self._who(child)))
         if child.spec.shutdown is not None:
             limit = child.spec.shutdown or IDLE_GRACE
             self._arm(child, now + limit, "failing_due")
@@ -160,6 +160,9 @@ class Machine:
 
     # -- endings of one child
 
+    def _who(self, child: Child) -> tuple[str, str, int]:
+        return self.name, child.id, child.number
+
     def _expected(self, what: Notice, child: Child, number: int) -> bool:
         return child.number == number and child.state in EXPECTED[what]
 
@@ -178,33 +181,26 @@ class Machine:
         stack = self._hands.abandon(child, why)
         if stack is None:  # its down notice is on the way
             return
-        self._hands.emit(ChildAbandoned(self.name, child.id, child.number, why, stack))
+        self._hands.emit(ChildAbandoned(*self._who(child), why, stack))
         error = TimeoutError(f"{child.id} {why}")
         self._exited(child, Exit(kind, error, stack))
 
     def _exited(self, child: Child, exit_: Exit) -> None:
         """One incarnation has no thread any more: restart it, or let it go."""
-        was = child.state
+        was, group = child.state, child.group
         child.disarm()
         child.exit = exit_
         self._hands.emit(
-            ChildDown(
-                self.name,
-                child.id,
-                child.number,
-                exit_.kind,
-                exit_.error,
-                exit_.traceback,
-            )
+            ChildDown(*self._who(child), exit_.kind, exit_.error, exit_.traceback)
         )
-        group = child.group
         if exit_.kind == "fatal":
             self._begin_stop(exit_)
-        elif self._start_of_tree_failed(child, was):
+        elif was is State.STARTING and self._fails_the_start(child, exit_):
             self._begin_stop(self._start_failure(child, exit_))
+
         if self.mode is Mode.STOPPING:
             self._finalize(child)
-        elif group is not None and not group.starting:
+        elif group is not None and not group.starting:  # its group is being stopped
             asked = was is State.STOPPING
             if child.spec.restart.comes_back(exit_.kind, asked=asked):
                 child.state = State.RESTARTING
@@ -215,14 +211,8 @@ class Machine:
         else:
             self._finalize(child)
 
-    def _start_of_tree_failed(self, child: Child, was: State) -> bool:
-        assert child.exit is not None
-        return (
-            self.mode is Mode.STARTING
-            and was is State.STARTING
-            and not child.was_up
-            and child.exit.abnormal
-        )
+    def _fails_the_start(self, child: Child, exit_: Exit) -> bool:
+        return self.mode is Mode.STARTING and not child.was_up and exit_.abnormal
 
     def _start_failure(self, child: Child, exit_: Exit) -> Exit:
         failure = StartFailed(
@@ -240,21 +230,28 @@ class Machine:
             self.children.remove(child)
         exit_ = child.exit or Exit("shutdown")
         self._hands.finalize(child, exit_)
-        self._hands.emit(ChildStopped(self.name, child.id, child.number, exit_.kind))
+        self._hands.emit(ChildStopped(*self._who(child), exit_.kind))
 
     # -- restarts
 
     def _want_restart(self, child: Child, exit_: Exit) -> None:
-        window, who = self.window, (self.name, child.id, child.number)
+        window = self.window
         child.state = State.RESTARTING
-        if not window.note(self._now):
-            self._hands.emit(
-                TreeGaveUp(*who, window.intensity, window.period, exit_.error)
-            )
-            self._begin_stop(Exit("gave_up", exit_.error, exit_.traceback))
+        if window.note(self._now):
+            child.restarts += 1
+            self._schedule(child)
             return
-        child.restarts += 1
-        delay = self._delay(child)
+        limits = window.intensity, window.period
+        self._hands.emit(TreeGaveUp(*self._who(child), *limits, exit_.error))
+        self._begin_stop(Exit("gave_up", exit_.error, exit_.traceback))
+
+    def _schedule(self, child: Child) -> None:
+        """Put a failed child and those it affects into a group with a moment to start.
+
+        Even without a delay the start comes through the control lane, so that a stop
+        that waits there already comes first.
+        """
+        delay, window = self._delay(child), self.window
         affected = self.spec.strategy.affected(self.children, child)
         affected = [each for each in affected if each.state is not State.UNDEFINED]
         moments = [each.group.at for each in affected if each.group is not None]
@@ -263,7 +260,7 @@ class Machine:
         group.timer = self._hands.call_at(at, Due("restart_due", "", group.stamp))
         self._hands.emit(
             RestartScheduled(
-                *who,
+                *self._who(child),
                 delay,
                 tuple(each.id for each in affected),
                 window.used(self._now),
