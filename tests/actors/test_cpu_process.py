@@ -266,7 +266,7 @@ def test_kill_ends_the_call_in_hand(process: CpuProcess, beacon: Beacon) -> None
 @pytest.mark.concurrent
 def test_kill_and_completion_agree_on_who_was_first(process: CpuProcess) -> None:
     blob = dumps_call(jobs.add, (1, 2), {})
-    for _ in range(8):
+    for _ in range(3):
         process.run(blob)
         driver = Driver(lambda: process.run(blob))
         killed = False
