@@ -29,7 +29,7 @@ from actors.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -152,10 +152,13 @@ class SignalHandling:
         self._counted.get()
 
     def _install(self) -> None:
-        for number in _SIGNALS:
-            self._old[number] = _set_handler(number, self._on_signal)
+        # The descriptor first, or a signal can be lost: (1) it comes before the
+        # descriptor is there, nothing is written; (2) the main thread sets the
+        # descriptor; (3) the handler runs, finds it and believes it was written to.
         self._old_fd = _set_fd(self._write_fd)
         _installed.append(self)
+        for number in _SIGNALS:
+            self._old[number] = _set_handler(number, self._on_signal)
 
     def _put_back(self) -> None:
         """Give handlers and descriptor back, unless somebody else has them now."""
@@ -230,19 +233,26 @@ class SignalHandling:
 
 def _set_handler(number: signal.Signals, handler: Any) -> Any:
     """Install a handler; the old one is returned."""
-    try:
+    with _on_main_thread_only():
         return signal.signal(number, handler)
+
+
+def _set_fd(fd: int) -> int:
+    """Make ``fd`` the wake-up descriptor; the old one is returned."""
+    with _on_main_thread_only():
+        return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+@contextlib.contextmanager
+def _on_main_thread_only() -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         message = (
             "signals must be handled on the main thread, which alone gets them; "
             "call handle_signals and leave its block there"
         )
         raise ConfigurationError(message) from error
-
-
-def _set_fd(fd: int) -> int:
-    """Make ``fd`` the wake-up descriptor; the old one is returned."""
-    return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
 
 
 def _write(fd: int, number: int) -> bool:

@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -339,6 +339,25 @@ def test_old_handlers_come_back() -> None:
         assert handlers() != before
 
     assert handlers() == before
+
+
+def test_no_handler_is_there_without_the_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    descriptors: list[int] = []
+    install = signal.signal
+
+    def watched(number: int, handler: Any) -> Any:
+        descriptors.append(signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(descriptors[-1], warn_on_full_buffer=False)
+        return install(number, handler)
+
+    monkeypatch.setattr(signal, "signal", watched)
+    with handle_signals(Idle()):
+        pass
+
+    assert len(descriptors) == 4
+    assert -1 not in descriptors
 
 
 def test_old_handlers_come_back_after_an_exception() -> None:
