@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sink=totals.add,
         name="word-count",
     )
-    with pipeline, handle_signals(pipeline, drain_timeout=20) as signals:
+    # The handlers first: a signal may come as soon as the tree runs.
+    with handle_signals(pipeline, drain_timeout=20) as signals, pipeline:
         pipeline.wait()
     why = "stopped by a signal" if signals.received else "all rounds done"
     print(f"{why}: {totals.words} words in {totals.files} files")
