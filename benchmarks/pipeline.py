@@ -4,7 +4,7 @@ No-op jobs, so that only the hand-over is measured.  The contenders take turns i
 round: what the machine does meanwhile hits all of them, and ratios can be read where
 absolute figures cannot.
 
-    python benchmarks/pipeline.py [--jobs 20000] [--rounds 7] [--workers 4]
+    python -m benchmarks.pipeline [--jobs 20000] [--rounds 7] [--workers 4]
 
 :Runs on: the main thread of a script, and the threads of the contenders.
 :Owns: nothing.

@@ -3,7 +3,10 @@
 Pykka's actor has a ``queue.Queue(maxsize)`` for its inbox, the nearest thing it has to
 a bounded mailbox.  Read the ratios (ours to Pykka's, in messages/s), not the numbers.
 
-    python benchmarks/actors.py [--messages 50000] [--rounds 5]
+    python -m benchmarks.messages [--messages 50000] [--rounds 5]
+
+:Runs on: the main thread, which tells and asks; each actor on its own thread.
+:Owns: nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +15,12 @@ import argparse
 import gc
 import queue
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pykka
 
-# In place of this folder, where "actors" would be this very file.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
-
-from actors.base import Actor  # noqa: E402
+from actors.base import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
