@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors import (
@@ -290,7 +291,9 @@ class _Story:
             self._say("  " + told)
 
     def _say(self, text: str) -> None:
-        self._console.say(f"{self._clock.monotonic() - self._began:5.1f} s  {text}")
+        at = f"{self._clock.monotonic() - self._began:5.1f} s  "
+        indent = " " * (len(at) + len(text) - len(text.lstrip()))
+        self._console.say(textwrap.fill(at + text, 79, subsequent_indent=indent))
 
     def _live_line(self) -> contextlib.AbstractContextManager[object]:
         console = self._console

@@ -128,7 +128,8 @@ class _Run:
         tally, gone = self._tally(), self._results.reader_gone
         if self._failure is not None and not gone:
             self._console.say(f"headrace: {self._failure}")
-        if not (self._options.quiet or gone):
+        left_quietly = gone and not received
+        if not (self._options.quiet or left_quietly):
             self._console.say(closing_line(tally, seconds))
         return exit_code(
             signals=received,
