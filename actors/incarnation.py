@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
-import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
 from actors._loop import Due, ReceiveLoop
+from actors._stack import stack_of
 from actors.clock import raw_lock, thread_ident
 from actors.errors import MailboxClosed
 from actors.exits import (
@@ -157,11 +156,7 @@ class Incarnation:
     def as_zombie(self, why: str) -> Zombie:
         """Mark the thread as left behind, for people who look at a list of threads."""
         thread = self._thread
-        frames = sys._current_frames()  # noqa: SLF001  # documented, in spite of its name
-        frame = frames.pop(self.ident or 0, None)
-        del frames
-        stack = "" if frame is None else "".join(traceback.format_stack(frame))
-        del frame
+        stack = stack_of(self.ident)
         thread.name = f"zombie:{thread.name}"
         cell = self.cell
         since = cell.clock.monotonic()

@@ -748,6 +748,47 @@ def test_every_message_is_handled_or_undelivered_once(
         assert sorted(handled + undelivered + failed) == list(range(300))
 
 
+@pytest.mark.concurrent
+def test_abandoning_at_any_moment_loses_nothing(supervisor: FakeSupervisor) -> None:
+    # R7 R58 R59: between receiving, taking in hand, handling and answering
+    clock = supervisor.clock
+    with _quick_switches():
+        handled: list[int] = []
+
+        class Quick(Actor):
+            capacity = 5
+
+            def on_receive(self, message: int) -> int:
+                handled.append(message)
+                return message
+
+        cell = supervisor.start(Quick)
+        replies: list[tuple[int, Any]] = []
+
+        def send() -> None:
+            for number in range(0, 200, 2):
+                cell.ref.tell(number)
+                replies.append((number + 1, cell.ref.ask(number + 1, block=False)))
+
+        sender = clock.thread(send)
+        sender.start()
+        for _ in range(20):
+            assert cell.abandon("a whim") is not None
+            cell.start()
+            supervisor.expect(Started)
+        clock.join(sender)
+        cell.ref.stop(block=False)
+        cell.finalize(supervisor.ended(cell))
+        clock.settle()
+
+        undelivered = {u.message for u in cell.undelivered}
+        refused = {n for n, reply in replies if _raises(reply)}
+        assert set(handled) | undelivered | refused == set(range(200))
+        assert len(handled) == len(set(handled))
+        assert cell.undelivered_count == len(undelivered)
+        assert cell.zombies == ()
+
+
 def _raises(reply: Any) -> bool:
     try:
         reply.get()
