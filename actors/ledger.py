@@ -292,7 +292,7 @@ class Ledger:
             if verdict.due_at is not None:
                 self._tell_dispatcher(verdict.due_at)
             return
-        if result.status is JobStatus.DEAD:
+        if result.status is JobStatus.DEAD and entry.counted:
             _note_attempts(result)
         future, entry.future = entry.future, None
         if future is not None:

@@ -357,6 +357,7 @@ class Pipeline(Scope):
             self.start()
             run = self._present
             assert run is not None  # start() sets it
+        run.check_process()
         return run
 
     def _make_submitter(self, run: PipelineRun) -> Submitter:

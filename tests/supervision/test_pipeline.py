@@ -826,7 +826,9 @@ def test_a_failing_sink_may_be_told_to_go_on(clock: VirtualClock) -> None:
     assert [r.id for r in pipeline.report().undelivered] == [2]
 
 
-def test_a_fatal_error_of_the_sink_ends_the_tree_and_is_raised(clock: VirtualClock) -> None:
+def test_a_fatal_error_of_the_sink_ends_the_tree_and_is_raised(
+    clock: VirtualClock,
+) -> None:
     seen: list[int] = []
 
     def sink(result: JobResult) -> None:

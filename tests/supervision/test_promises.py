@@ -88,9 +88,7 @@ def test_promise_1_bounded(clock: VirtualClock) -> None:
         if n == 300:
             stop.open()
 
-    pipeline = Pipeline(
-        workers, cpu_workers=1, capacity=capacity, producers=[source()]
-    )
+    pipeline = Pipeline(workers, cpu_workers=1, capacity=capacity, producers=[source()])
     with pipeline:
         stop.pass_through()
 
