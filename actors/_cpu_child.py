@@ -141,13 +141,7 @@ def trampoline(frame: bytes | bytearray) -> bytes:
     """Run a packed call; bytes in, bytes out, and no exception ever leaves it.
 
     An executor that ships only bytes cannot be broken by an argument, a result or an
-    exception that does not pickle.
-
-    Args:
-        frame: What :func:`actors._pickling.pack_call` made.
-
-    Returns:
-        A tag byte and, after it, a pickle.
+    exception that does not pickle.  The reply is a tag byte and a pickle.
     """
     sys.modules.setdefault(MODULE_NAME, sys.modules[__name__])
     try:

@@ -1,7 +1,4 @@
-"""One worker process, driven by one thread.
-
-A death costs exactly the call in hand, for nothing is shared with another process, and
-the next call starts a new process at once.
+"""One worker process, driven by one thread; a death costs the call in hand alone.
 
 :Runs on: ``run`` on the one thread that drives the process; ``kill`` and ``close`` on
     any; a timeout on the clock's timer thread, a cancel on the stop tokens' thread.
@@ -356,11 +353,8 @@ class CpuProcess:
         return self._clock.call_later(timeout, self._on_timer_thread, mine, timeout)
 
     def _on_timer_thread(self, mine: _Call, timeout: float) -> None:
-        text = (
-            f"the job ran longer than its timeout of {timeout:g} s; its process was "
-            "killed"
-        )
-        self._kill(mine, JobTimeout(text))
+        text = f"the job ran longer than its timeout of {timeout:g} s; its process was"
+        self._kill(mine, JobTimeout(f"{text} killed"))
 
     def _on_token_thread(self, mine: _Call, reason: str) -> None:
         self._kill(mine, Cancelled(reason))
