@@ -176,7 +176,7 @@ class _Run:
         name = "-e" if isinstance(self._work, Expression) else None
         with contextlib.suppress(_StopReading):
             for value in self._source.values(self._on_bad_input, self._output):
-                if not self._results.admit():
+                if not self._results.admit() or self._stopping:
                     return
                 yield Job(
                     self._work,
@@ -212,8 +212,8 @@ class _Run:
     def stop(self, *, timeout: float) -> Report:
         """Drain, as the first signal asks; on a thread of the signal handling."""
         self._stopping = True
-        self._console.say(_STOPPING)
         self._end_reading()
+        self._console.say(_STOPPING)
         self._started.wait()
         return self._pipeline.stop(timeout)
 

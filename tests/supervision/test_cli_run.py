@@ -352,7 +352,7 @@ def test_first_signal_drains_and_says_so(here: Path, number: int, code: int) -> 
     assert said[0] == "from the import\n"
     assert said[1].startswith("stopping: no new jobs, finishing what is in flight")
     done = results(first + out)
-    assert 2 < len(done) < 50
+    assert 3 <= len(done) <= 1 + 2 + 10 + 1  # ended, in hand, waiting, on its way in
     assert f"{len(done)} ok, 0 dead in " in err
 
 
@@ -373,6 +373,21 @@ def test_second_signal_abandons_what_is_in_flight(here: Path) -> None:
     assert out == ""
     assert err.startswith("abandoning what is in flight\n1 ok, 0 dead, ")
     assert "not run in " in err
+
+
+@pytest.mark.parametrize("kind", ["io", "cpu"])
+def test_drain_has_a_limit(here: Path, kind: str) -> None:
+    (here / "in").write_text(numbers(100))
+    options = ["own_jobs:gated", "-k", kind, "-i", "in", "--drain-timeout", "0.2"]
+    with gate_closed(here), started(here, "run", *options) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+
+    assert process.returncode == 130
+    assert out == ""
+    assert "1 ok, 0 dead, " in err
 
 
 def test_signal_ends_the_wait_for_input_that_never_comes(here: Path) -> None:

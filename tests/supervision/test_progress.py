@@ -1,8 +1,28 @@
 from __future__ import annotations
 
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
-from supervision.progress import Rate, Tally, View, closing_line, live_line
+from actors import JobKind, Report, Snapshot
+from actors.testing import VirtualClock
+from supervision.progress import (
+    Rate,
+    Tally,
+    View,
+    closing_line,
+    live_line,
+    start_progress,
+    view_of,
+)
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from actors import Clock
 
 BUSY = View(
     settled=108,
@@ -85,3 +105,67 @@ def test_rate_of_one_moment_is_zero() -> None:
     rate.add(1.0, 0)
 
     assert rate.add(1.0, 50) == 0.0
+
+
+# -- a pipeline's own progress
+
+MOMENT = Snapshot(
+    jobs_per_second=5.0,
+    queue_depth={JobKind.IO: 3, JobKind.CPU: 1},
+    workers={JobKind.IO: 8, JobKind.CPU: 2},
+    busy={JobKind.IO: 7, JobKind.CPU: 1},
+    retried=4,
+    capacity=10,
+    report=Report(accepted=30, succeeded=18, dead=2),
+)
+SHOWN = "20 jobs  5.0/s  busy 8/10  queue 4/10  retried 4  dead 2"
+
+
+class FakeRun:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.stopped: Future[Report] = clock.future()
+
+    def snapshot(self) -> Snapshot:
+        return MOMENT
+
+
+def test_both_kinds_of_workers_are_shown_together() -> None:
+    assert live_line(view_of(MOMENT)) == SHOWN
+
+
+def test_progress_without_a_terminal_is_logged_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    caplog.set_level(logging.INFO, "headrace.progress")
+
+    with VirtualClock() as clock:
+        run = FakeRun(clock)
+        start_progress(run)
+        clock.advance(25.0)
+        run.stopped.set_result(Report())
+        clock.advance(25.0)
+
+    assert caplog.messages == [SHOWN, SHOWN]
+
+
+def test_progress_on_a_terminal_is_a_live_line_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal: Any = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    with VirtualClock() as clock:
+        run = FakeRun(clock)
+        start_progress(run)
+        clock.advance(1.0)
+        run.stopped.set_result(Report())
+        clock.advance(1.0)
+
+    assert terminal.getvalue() == f"\r\x1b[K{SHOWN}\r\x1b[K"
