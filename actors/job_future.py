@@ -18,12 +18,12 @@ from actors.clock import ClockFuture
 from actors.jobs import JobStatus
 
 if TYPE_CHECKING:
-    from actors.results import JobResult
     from contextlib import AbstractContextManager
 
     from actors._ledger import Entry
     from actors.clock import Clock
     from actors.jobs import Job
+    from actors.results import JobResult
 
 __all__ = ["JobFuture"]
 
