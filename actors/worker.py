@@ -98,6 +98,7 @@ class Worker(Stage):
         ledger = wiring.ledger
         # What the last incarnation held is settled before we take anything.
         ledger.worker_died(wiring.name, "it was restarted")
+        wiring.stats.since = None
         enter_role(ledger, Role.JOB, wiring.kind)
         self._engine = None if wiring.engine is None else wiring.engine()
         if wiring.initializer is not None:

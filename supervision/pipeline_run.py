@@ -355,7 +355,8 @@ class PipelineRun:
             left = max(_LEAST_TREE_TIME, grace_ends - self.clock.monotonic())
         if self._hurry:
             left = _LEAST_TREE_TIME
-        self._end_tree(why, left)
+        if self.tree is not None:
+            self.tree.shutdown(left)
         return self._finish(why)
 
     def stop_now(self, why: str) -> None:
@@ -369,16 +370,6 @@ class PipelineRun:
     def _cancel(self, why: str) -> None:
         self.ledger.begin_stopping(why)
         self.token.cancel(why)
-
-    def _end_tree(self, why: str, timeout: float | None) -> None:
-        if self.tree is None:
-            return
-        try:
-            self.tree.shutdown(timeout)
-        except BaseException as error:  # noqa: BLE001  # raised by raise_errors()
-            logger.debug(
-                "%s: %s, and its tree ended with %r", self.options.name, why, error
-            )
 
     def _finish(self, why: str) -> Report:
         """The last step: nothing is left that could deliver or run."""
