@@ -84,8 +84,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "supervision", *arguments]
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+def environment() -> dict[str, str]:
+    """This process's, where the command finds the code under test."""
+    places = [str(ROOT), os.environ.get("PYTHONPATH")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def headrace(
