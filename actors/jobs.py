@@ -40,6 +40,10 @@ class JobKind(enum.Enum):
     IO = "io"
     CPU = "cpu"
 
+    # Members are the only instances.  Enum's own hash is Python code: as a dict key on
+    # the way of each job it made a job a tenth slower (benchmarks/pipeline.py).
+    __hash__ = object.__hash__
+
     @classmethod
     def of(cls, kind: JobKind | str) -> JobKind:
         """Accept a kind or its name.
@@ -64,6 +68,8 @@ class JobStatus(enum.Enum):
     DEAD = "dead"
     CANCELLED = "cancelled"
     RETURNED = "returned"  # handed back by a stop
+
+    __hash__ = object.__hash__  # see JobKind
 
 
 FINAL: Final = frozenset(
