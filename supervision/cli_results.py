@@ -87,8 +87,7 @@ class Results:
     def take(self, result: JobResult) -> None:
         """Count a result and write it, in its turn."""
         self._ended[result.status] += 1
-        if len(result.attempts) > 1:
-            self._retried += 1
+        self._retried += max(0, len(result.attempts) - 1)
         if self._order is None:
             self._write(result)
         else:

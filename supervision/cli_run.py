@@ -25,6 +25,7 @@ from supervision.cli_prints import printed_above
 from supervision.cli_results import Results
 from supervision.cli_target import kind_of, load_work
 from supervision.console import Console, LiveLine, log_to
+from supervision.errors import StartFailed
 from supervision.pipeline import Pipeline
 from supervision.progress import Rate, Tally, closing_line, live_line, view_of
 from supervision.signals import handle_signals
@@ -140,22 +141,27 @@ class _Run:
         )
 
     def _drive(self) -> list[int]:
-        """Start the pipeline, wait for its end; the signals that came meanwhile."""
+        """Run the pipeline from start to end; the signals that came meanwhile."""
         pipeline, limit = self._pipeline, self._options.drain_timeout
         with handle_signals(self, drain_timeout=limit) as handler:
             try:
                 pipeline.start()
+                self._started.set()
+                with self._progress():
+                    self._wait()
+                    self._end_reading()
+                    self._finish(pipeline.stop(limit))
+            except StartFailed as error:
+                self._failure = _told(error)
             finally:
                 self._started.set()
-            with self._progress():
-                try:
-                    pipeline.wait()
-                except HeadraceError as error:
-                    self._failure = _told(error)
-                self._end_reading()
-                report = pipeline.stop(limit)
-                self._finish(report)
         return handler.received
+
+    def _wait(self) -> None:
+        try:
+            self._pipeline.wait()
+        except HeadraceError as error:  # the producer's, the sink's, the tree's
+            self._failure = _told(error)
 
     def _finish(self, report: Report) -> None:
         try:

@@ -43,6 +43,7 @@ class View(NamedTuple):
     capacity: int | None
     retried: int
     dead: int
+    delayed: int = 0
     note: str = ""
 
 
@@ -65,13 +66,15 @@ def live_line(view: View, columns: int = 80) -> str:
     """Format the live line, cut to what fits the terminal without wrapping."""
     capacity = "" if view.capacity is None else f"/{view.capacity:,}"
     parts = [
-        f"{view.settled:,} jobs",
+        f"{view.settled:,} {'job' if view.settled == 1 else 'jobs'}",
         _per_second(view.per_second),
         f"busy {view.busy}/{view.workers}",
         f"queue {view.queued:,}{capacity}",
         f"retried {view.retried:,}",
         f"dead {view.dead:,}",
     ]
+    if view.delayed:
+        parts.insert(4, f"delayed {view.delayed:,}")
     if view.note:
         parts.insert(0, f"{view.note}:")
     return "  ".join(parts)[: max(0, columns - 1)]
@@ -181,4 +184,5 @@ def view_of(snapshot: Snapshot) -> View:
         capacity=snapshot.capacity,
         retried=snapshot.retried,
         dead=report.dead,
+        delayed=snapshot.delayed,
     )

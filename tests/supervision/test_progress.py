@@ -51,6 +51,8 @@ def test_live_line_shows_the_work_at_a_glance() -> None:
         (BUSY._replace(per_second=9.96), "  10/s"),
         (BUSY._replace(per_second=31_415.9), "  31,416/s"),
         (BUSY._replace(capacity=None, queued=12_000), "queue 12,000  "),
+        (BUSY._replace(settled=1), "1 job  "),
+        (BUSY._replace(delayed=3), "queue 10/10  delayed 3  retried 0"),
         (BUSY._replace(note="stopping"), "stopping:  108 jobs"),
     ],
 )
