@@ -232,6 +232,11 @@ class Admission:
         self._table.enter(ticket.item, self._clock.monotonic())
         return [ticket.wake]
 
+    def shut_locked(self, why: str) -> None:
+        """Let nobody in any more; nobody waits for a place."""
+        self.state = Intake.CLOSED
+        self._closed_why = self._closed_why or why
+
     def close(self, why: str, *, inside_too: bool = False) -> None:
         """Serve :meth:`Ledger.close_intake <actors.Ledger.close_intake>`."""
         with self._lock:

@@ -172,6 +172,20 @@ class Ledger:
         """
         self._admission.close(why, inside_too=inside_too)
 
+    def close_if_idle(self, why: str) -> bool:
+        """Let nobody in any more, if nothing is unsettled or undelivered.
+
+        It is one step: what a producer still brings is let in before it, and waited
+        for, or is refused.
+
+        Returns:
+            True if nothing is left; nothing will come either.
+        """
+        with self.lock:
+            if self.root.idle:
+                self._admission.shut_locked(why)
+            return self.root.idle
+
     @property
     def intake(self) -> Intake:
         """Whom the intake lets in now."""

@@ -286,6 +286,10 @@ class PipelineRun:
         """True when all is settled and delivered, and no dropped map has more."""
         return self.maps.none_left() and self.ledger.root.idle
 
+    def _drained(self, why: str) -> bool:
+        """True when all is settled and delivered, and a producer brings no more."""
+        return self.maps.none_left() and self.ledger.close_if_idle(why)
+
     def _wake(self) -> None:
         with self._lock:
             waiters, self._waiters = self._waiters, []
@@ -305,11 +309,12 @@ class PipelineRun:
         Raises:
             ShutdownTimeout: If that took too long; it goes on.
         """
-        self.close_intake("it is draining")
+        why = "it is draining"
+        self.close_intake(why)
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         root = self.ledger.root
         if not self._wait_until(
-            lambda: self._quiet() or self._finished, deadline, root
+            lambda: self._drained(why) or self._finished, deadline, root
         ):
             report = self.ledger.report()
             msg = (
@@ -335,12 +340,14 @@ class PipelineRun:
         if drain != 0:
             deadline = None if drain is None else now + drain
             self._wait_until(
-                lambda: self._hurry or self._quiet() or self._finished, deadline, root
+                lambda: self._hurry or self._drained(why) or self._finished,
+                deadline,
+                root,
             )
         grace_ends = None
         if grace is not None:
             grace_ends = self.clock.monotonic() + grace
-        if not self._quiet():
+        if not self._drained(why):
             self._cancel(why)
             obeyed_by = None if grace is None else self.clock.monotonic() + grace / 2
             self._wait_until(

@@ -751,6 +751,27 @@ def test_producers_of_every_form_bring_jobs_in(clock: VirtualClock) -> None:
     assert sorted(map(str, seen)) == ["0", "1", "None!", "a!", "b!", "c!"]
 
 
+def test_a_producer_brings_nothing_more_once_all_is_drained(
+    clock: VirtualClock,
+) -> None:
+    gate = Gate()
+
+    def source() -> Iterator[Job]:
+        yield Job(square, 1)
+        gate.pass_through()
+        yield Job(square, 2)
+
+    with small(producers=[source()]) as pipeline:
+        gate.wait_arrived()
+        drained = pipeline.drain()
+        gate.open()
+        clock.settle()
+        report = pipeline.stop()
+
+    assert drained.accepted == drained.succeeded == 1
+    assert report.accepted == report.succeeded == 1
+
+
 def test_a_producers_error_reaches_the_host_after_settling(
     clock: VirtualClock,
 ) -> None:
