@@ -143,7 +143,7 @@ class Deliveries:
     def put_back(self, batch: Iterable[Delivery], owner: object) -> None:
         """Return results that were taken and not handed, for the next collector."""
         with self._lock:
-            for delivery in reversed(list(batch)):
+            for delivery in batch:
                 if delivery.state is DeliveryState.TAKEN and delivery.owner is owner:
                     self._ready_again_locked(delivery)
 
@@ -151,7 +151,7 @@ class Deliveries:
         """After a collector's death: what it had not handed is ready again."""
         with self._lock:
             wakes: list[WakeQueue] = []
-            for delivery in reversed(list(self.open.values())):
+            for delivery in self.open.values():
                 if delivery.state is DeliveryState.TAKEN:
                     self._ready_again_locked(delivery)
                 elif delivery.state is DeliveryState.HANDED:
