@@ -78,15 +78,16 @@ def test_a_group_is_within_itself_and_those_above() -> None:
 
 def test_a_group_is_idle_only_once_all_is_delivered() -> None:
     group = Group("all")
-    assert group.idle
+    idle = [group.idle]
 
     group.accept()
-    assert not group.idle
+    idle.append(group.idle)
     group.settle(result_of(1))
-    assert not group.idle
+    idle.append(group.idle)
     group.delivered()
+    idle.append(group.idle)
 
-    assert group.idle
+    assert idle == [True, False, False, True]
 
 
 def test_the_last_delivery_wakes_the_waiters_once() -> None:

@@ -78,7 +78,7 @@ def test_a_delayed_job_is_due_after_its_delay() -> None:
 
     assert not table.enter(entry, 5.0)
 
-    assert entry.status is JobStatus.DELAYED
+    assert entry in table.unsettled(entry.group)
     assert table.delayed == 1
     assert table.next_due() == 7.0
     assert table.pop_due(6.999) == []
@@ -220,7 +220,8 @@ def test_a_success_is_final_with_its_value() -> None:
     assert (result.status, result.value) == (JobStatus.SUCCEEDED, "v")
     assert (result.waited, result.ran, result.duration) == (2.0, 4.0, 6.0)
     assert result.attempts == (Attempt(1, "w", 3.0, 7.0),)
-    assert table.entries == table.in_hand == {}
+    assert table.entries == {}
+    assert table.in_hand == {}
 
 
 def test_a_failure_with_tries_left_waits_in_the_heap() -> None:
