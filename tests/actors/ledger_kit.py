@@ -68,8 +68,8 @@ class Call:
         self.thread.start()
         clock.settle()
 
-    @property
     def waits(self) -> bool:
+        """True while it has not ended; no property: it changes behind one's back."""
         return self.ended_at is None
 
 

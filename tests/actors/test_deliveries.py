@@ -302,14 +302,14 @@ def test_undelivered_results_are_told_by_group(desk: Desk) -> None:
 def test_a_worker_waits_while_the_collector_has_no_room(clock: VirtualClock) -> None:
     desk = Desk(clock, capacity=2)
     calls = [desk.work(number) for number in (1, 2, 3)]
-    assert [call.waits for call in calls] == [False, False, True]
+    assert [call.waits() for call in calls] == [False, False, True]
     assert desk.undelivered() == [1, 2, 3]
 
     taken = desk.numbers()
     clock.settle()
 
     assert taken == [1, 2, 3]  # a freed place lets the next one in at once
-    assert not calls[2].waits
+    assert not calls[2].waits()
 
 
 def test_workers_enter_in_the_order_they_came(clock: VirtualClock) -> None:
@@ -319,7 +319,7 @@ def test_workers_enter_in_the_order_they_came(clock: VirtualClock) -> None:
     assert desk.numbers() == [0, 1, 2, 3, 4]
     clock.settle()
 
-    assert not any(call.waits for call in calls)
+    assert not any(call.waits() for call in calls)
 
 
 def test_other_threads_enter_past_the_bound(clock: VirtualClock) -> None:
@@ -347,7 +347,7 @@ def test_a_stopping_worker_does_not_wait_for_room(clock: VirtualClock) -> None:
 def test_no_bound_makes_nobody_wait(clock: VirtualClock) -> None:
     desk = Desk(clock, capacity=None)
 
-    assert not any(desk.work(number).waits for number in range(50))
+    assert not any(desk.work(number).waits() for number in range(50))
 
 
 # -- the end
@@ -363,7 +363,7 @@ def test_close_leaves_everything_in_the_report(clock: VirtualClock) -> None:
     desk.deliveries.close()
     clock.settle()
 
-    assert not call.waits
+    assert not call.waits()
     assert call.error is None
     assert desk.undelivered() == [1, 2]
     assert desk.group.idle
@@ -373,7 +373,7 @@ def test_close_leaves_everything_in_the_report(clock: VirtualClock) -> None:
 def test_a_result_after_the_close_stands_in_the_report(desk: Desk) -> None:
     desk.deliveries.close()
 
-    assert not desk.work(1).waits
+    assert not desk.work(1).waits()
 
     assert desk.undelivered() == [1]
 

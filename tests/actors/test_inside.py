@@ -62,6 +62,6 @@ def test_a_thread_started_inside_does_not_inherit_the_mark() -> None:
     with VirtualClock() as clock, inside(OWNER, Role.SINK):
         call = Call(clock, role_in, OWNER)
 
-        assert not call.waits
+        assert not call.waits()
         assert call.error is None
         assert call.value is None
