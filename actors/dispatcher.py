@@ -42,7 +42,7 @@ class Dispatcher(Stage):
         ledger = self.wiring
         assert ledger is not None  # a dispatcher is always wired
         if isinstance(message, WorkerDown):
-            ledger.worker_died(message.worker, message.reason)
+            ledger.worker_died(message.worker, message.incarnation, message.reason)
         elif isinstance(message, DueChanged):
             self._release_due(ledger)
         else:

@@ -5,7 +5,8 @@ ledger's own lock, so that a submit is one locked step and a settle is another. 
 settles a job completes its future; nobody holds the lock while doing so.
 
 :Runs on: any thread; intake waits on the submitter's thread alone.
-:Owns: the table, the intake, the results on their way, the waits.
+:Owns: the table, and its parts: the intake, the endings, the results on their way, the
+    waits.
 :Guards: ``lock`` guards everything below it.  Held for O(1) work, but for the views and
     mass endings, which are O(jobs); no user code, no other lock, no wake-up inside.
 :Blocks: ``submit``, until there is room, its timeout, or the intake closes;
@@ -18,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from actors._group import Group
 from actors._inside import Role, inside
-from actors._ledger import Table, returned_error
+from actors._ledger import Table
 from actors.admission import Admission, Intake
 from actors.clock import ambient_clock, raw_lock
-from actors.deliveries import Deliveries, Delivery
-from actors.errors import Cancelled, WorkerDied
+from actors.deliveries import Deliveries
+from actors.endings import Endings, Taken
 from actors.events import job_event
-from actors.jobs import JobKind, JobStatus
+from actors.jobs import JobKind
 from actors.messages import DueChanged
-from actors.results import Attempt
 from actors.waits import Waits
 
 if TYPE_CHECKING:
@@ -34,24 +34,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from actors._ledger import Entry, Verdict
-    from actors.channel import Ticket
     from actors.clock import Clock, WakeQueue
     from actors.events import Listeners
     from actors.messages import Recipient
-    from actors.results import JobResult, Report
+    from actors.results import Attempt, JobResult, Report
     from actors.stop_token import StopToken
 
 __all__ = ["Intake", "Lane", "Ledger", "Taken"]
-
-
-class Taken:
-    """A job in a worker's hand, with the lease to settle it with."""
-
-    __slots__ = ("entry", "lease")
-
-    def __init__(self, entry: Entry, lease: int) -> None:
-        self.entry = entry
-        self.lease = lease
 
 
 class Lane:
@@ -126,7 +115,14 @@ class Ledger:
         self._channels = self._admission.channels
         self.deliveries = Deliveries(self.lock, capacity, self.clock)
         self.waits = Waits(self.lock, self, workers or dict.fromkeys(JobKind, 1), name)
-        self._stopping = False
+        self._endings = Endings(
+            self._table,
+            self.lock,
+            self._admission,
+            self.deliveries,
+            clock=self.clock,
+            teller=self,
+        )
 
     # -- intake
 
@@ -153,7 +149,7 @@ class Ledger:
         """
         self._admission.submit(entry, wait=wait, token=token)
         if entry.job.delay:
-            self._tell_dispatcher(entry.due_at)
+            self.due_at(entry.due_at)
         if self._listeners:
             self.record("accepted", entry)
 
@@ -243,13 +239,9 @@ class Ledger:
         with self.lock:
             if taken.entry.lease != taken.lease:
                 return
-            reader = self._requeue(taken.entry)
+            reader = self._endings.requeue_locked(taken.entry)
         if reader is not None:
             reader.put(None)
-
-    def _requeue(self, entry: Entry) -> WakeQueue | None:
-        self._table.put_back(entry)
-        return self._channels[entry.job.kind].offer_first(entry)
 
     def settle(
         self, taken: Taken, attempt: Attempt, value: Any, token: StopToken
@@ -269,74 +261,11 @@ class Ledger:
             The verdict, or ``None`` when the lease was lost (the result is dropped and
             counted as late).
         """
-        entry = taken.entry
-        with self.lock:
-            verdict = self._table.settle(
-                entry,
-                taken.lease,
-                attempt,
-                value,
-                rng=self.clock.rng,
-                stopping=self._stopping,
-            )
-            ticket, wake = self._deliver(entry, verdict, wait=True)
-        if wake is not None:
-            wake.put(None)
-        self._after_settle(entry, verdict)
-        if ticket is not None:
-            self.deliveries.wait_for_room(ticket, token)
-        return verdict
-
-    def _deliver(
-        self, entry: Entry, verdict: Verdict | None, *, wait: bool
-    ) -> tuple[Ticket | None, WakeQueue | None]:
-        """Send a final result on its way; the lock is held."""
-        if verdict is None or verdict.result is None or not entry.counted:
-            return None, None
-        delivery = Delivery(verdict.result, entry.group)
-        return self.deliveries.enter_locked(delivery, wait=wait)
-
-    def _after_settle(self, entry: Entry, verdict: Verdict | None) -> None:
-        if verdict is None:
-            self.record("late", entry)
-            return
-        result = verdict.result
-        if result is None:
-            self.record("retried", entry)
-            if verdict.due_at is not None:
-                self._tell_dispatcher(verdict.due_at)
-            return
-        if result.status is JobStatus.DEAD and entry.counted:
-            _note_attempts(result)
-        future, entry.future = entry.future, None
-        if future is not None:
-            future.complete(result)
-        if self._listeners:
-            self.record("settled", entry, result)
+        return self._endings.settle(taken, attempt, value, token)
 
     def worker_died(self, worker: str, reason: str) -> None:
         """Settle what a dead worker had in hand: a failed attempt if it had begun."""
-        verdict = None
-        with self.lock:
-            entry = self._table.in_hand.get(worker)
-            if entry is None:
-                return
-            if entry.begun_at is None:
-                wake = self._requeue(entry)
-            else:
-                verdict = self._table.settle(
-                    entry,
-                    entry.lease,
-                    _death(entry, reason, entry.begun_at, self.clock.monotonic()),
-                    None,
-                    rng=self.clock.rng,
-                    stopping=self._stopping,
-                )
-                _, wake = self._deliver(entry, verdict, wait=False)
-        if wake is not None:
-            wake.put(None)
-        if verdict is not None:
-            self._after_settle(entry, verdict)
+        self._endings.worker_died(worker, reason)
 
     # -- the dispatcher
 
@@ -358,97 +287,36 @@ class Ledger:
                 wake.put(None)
         return next_due
 
-    def _tell_dispatcher(self, due_at: float) -> None:
+    def due_at(self, moment: float) -> None:
+        """Tell the dispatcher of a job that is due then, if it is the first."""
         with self.lock:
             first = self._table.next_due()
-        if self.dispatcher is not None and first is not None and due_at <= first:
+        if self.dispatcher is not None and first is not None and moment <= first:
             self.dispatcher.tell_control(DueChanged())
 
     # -- giving up
 
     def cancel(self, entry: Entry, reason: str) -> bool:
         """Serve :meth:`JobFuture.cancel <actors.JobFuture.cancel>`; never blocks."""
-        verdict = None
-        wakes: list[WakeQueue] = []
-        with self.lock:
-            if entry.status is JobStatus.RUNNING:
-                entry.cancel_reason = entry.cancel_reason or reason
-                ended = entry.kill is not None or entry.begun_at is None
-            elif entry.status in (JobStatus.WAITING, JobStatus.DELAYED):
-                ended = True
-            else:
-                return entry.status is JobStatus.CANCELLED
-            kill, token = entry.kill, entry.token
-            if ended:
-                error = Cancelled(reason)
-                verdict, wakes = self._end(entry, JobStatus.CANCELLED, error)
-        for wake in wakes:
-            wake.put(None)
-        if token is not None:
-            token.cancel(reason)
-        if kill is not None:
-            kill(reason)
-        if verdict is not None:
-            self._after_settle(entry, verdict)
-        return ended
-
-    def _end(
-        self, entry: Entry, status: JobStatus, error: BaseException
-    ) -> tuple[Verdict, list[WakeQueue]]:
-        """End a job from outside its attempt; the lock is held."""
-        wakes: list[WakeQueue] = []
-        if entry.status is JobStatus.WAITING:
-            _, ticket = self._channels[entry.job.kind].discard(entry)
-            wakes += self._admission.let_in_locked(ticket)
-        verdict = self._table.withdraw(entry, status, error, self.clock.monotonic())
-        wakes += self._admission.open_gate_locked()
-        _, collector = self._deliver(entry, verdict, wait=False)
-        return verdict, wakes if collector is None else [*wakes, collector]
+        return self._endings.cancel(entry, reason)
 
     def cancel_group(self, group: Group, reason: str) -> int:
         """Cancel every job of a group; how many will not complete."""
-        with self.lock:
-            entries = self._table.unsettled(group)
-        return sum(self.cancel(entry, reason) for entry in entries)
+        return self._endings.cancel_group(group, reason)
 
     def cancel_waiting(self, reason: str) -> int:
         """Cancel every job that has not begun; how many."""
-        return sum(self.cancel(entry, reason) for entry in self._waiting())
-
-    def _waiting(self) -> list[Entry]:
-        with self.lock:
-            entries = self._table.unsettled(self.root)
-        return [e for e in entries if e.status is not JobStatus.RUNNING]
+        return self._endings.cancel_waiting(self.root, reason)
 
     def begin_stopping(self, why: str) -> None:
         """Enter the cancel phase: nobody gets in, what waits is handed back."""
         self.close_intake(why, inside_too=True)
-        self._stopping = True
-        for entry in self._waiting():
-            self._hand_back(entry, only_waiting=True)
+        self._endings.begin_stopping(self.root)
 
     def return_all(self, why: str) -> None:
         """Hand back every job that is not settled, those in hand too."""
-        self.begin_stopping(why)
-        with self.lock:
-            entries = self._table.unsettled(self.root)
-        for entry in entries:
-            self._hand_back(entry, only_waiting=False)
-
-    def _hand_back(self, entry: Entry, *, only_waiting: bool) -> None:
-        with self.lock:
-            if entry.job.id not in self._table.entries or (
-                only_waiting and entry.status is JobStatus.RUNNING
-            ):
-                return
-            kill = entry.kill
-            error = returned_error(entry.job)
-            verdict, wakes = self._end(entry, JobStatus.RETURNED, error)
-        for wake in wakes:
-            wake.put(None)
-        if kill is not None:
-            kill("the pipeline stopped")
-        self._after_settle(entry, verdict)
+        self.close_intake(why, inside_too=True)
+        self._endings.return_all(self.root)
 
     # -- waiting and looking
 
@@ -490,24 +358,3 @@ class Ledger:
         if listeners:
             with inside(self, Role.LISTENER):
                 listeners.emit(job_event(change, entry, result))
-
-
-def _death(entry: Entry, reason: str, began: float, now: float) -> Attempt:
-    """The attempt that a worker's death ended."""
-    worker = entry.worker
-    error = WorkerDied(f"{worker} died while it ran {entry.job!r}: {reason}")
-    return Attempt(len(entry.attempts) + 1, worker, began, now, error)
-
-
-def _note_attempts(result: JobResult) -> None:
-    """Tell on the error itself which job raised it, and in which attempts."""
-    error = result.error
-    assert error is not None  # a dead job has one
-    job = result.job
-    runs = ", ".join(
-        f"attempt {a.number} on {a.worker} after {a.ran:.3g} s: {a.error!r:.200}"
-        for a in result.attempts
-    )
-    note = f"headrace: job {job.id} ({job.name}) is dead; {runs}"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)

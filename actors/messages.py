@@ -39,7 +39,12 @@ class DueChanged(NamedTuple):
 
 
 class WorkerDown(NamedTuple):
-    """Control, supervision to dispatcher: this worker ended; settle what it held."""
+    """Control, supervision to dispatcher: this worker ended; settle what it held.
+
+    It names the incarnation, for the next one may have a job in hand by the time it is
+    read.
+    """
 
     worker: str
+    incarnation: int
     reason: str

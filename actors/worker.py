@@ -97,7 +97,7 @@ class Worker(Stage):
         assert wiring is not None  # called only with a wiring
         ledger = wiring.ledger
         # What the last incarnation held is settled before we take anything.
-        ledger.worker_died(wiring.name, "it was restarted")
+        ledger.worker_began(wiring.name, self.incarnation)
         wiring.stats.since = None
         enter_role(ledger, Role.JOB, wiring.kind)
         self._engine = None if wiring.engine is None else wiring.engine()

@@ -134,7 +134,7 @@ class PipelineRun:
             why = event.kind if isinstance(event, ChildDown) else event.why
             dispatcher = self.ledger.dispatcher
             if dispatcher is not None:
-                dispatcher.tell_control(WorkerDown(event.child, why))
+                dispatcher.tell_control(WorkerDown(event.child, event.incarnation, why))
         if self._listeners:
             self._listeners.emit(event)
 

@@ -348,7 +348,7 @@ def test_a_job_in_a_dead_workers_hand_is_accounted_for_once(
         gate.wait_arrived()
         run = pipeline._present
         assert run is not None
-        run.ledger.worker_died("io-worker-0", "its thread was lost")
+        run.ledger.worker_died("io-worker-0", 1, "its thread was lost")
         gate.open()  # what the lost thread says now comes too late
 
         assert future.result() == "second"
@@ -356,6 +356,23 @@ def test_a_job_in_a_dead_workers_hand_is_accounted_for_once(
         assert isinstance(first.error, WorkerDied)
         assert second.error is None
         assert pipeline.snapshot().late == 1
+
+
+def test_late_news_of_a_dead_worker_harms_no_job_of_the_next(
+    clock: VirtualClock,
+) -> None:
+    gate = Gate()
+    with Pipeline(1, cpu_workers=1, worker_class=Fragile) as pipeline:
+        pipeline.submit_job(Job("crash")).result()
+        future = pipeline.submit(gate.pass_through)
+        gate.wait_arrived()
+        run = pipeline._present
+        assert run is not None
+        run.ledger.worker_died("io-worker-0", 1, "news of the one before")
+        gate.open()
+
+        assert future.result() is None
+        assert len(future.job_result().attempts) == 1
 
 
 # -- 6. time is injected
