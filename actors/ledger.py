@@ -263,9 +263,16 @@ class Ledger:
         """
         return self._endings.settle(taken, attempt, value, token)
 
-    def worker_died(self, worker: str, reason: str) -> None:
-        """Settle what a dead worker had in hand: a failed attempt if it had begun."""
-        self._endings.worker_died(worker, reason)
+    def worker_began(self, worker: str, incarnation: int) -> None:
+        """A worker is about to take jobs; what the one before it held is settled."""
+        self._endings.worker_began(worker, incarnation)
+
+    def worker_died(self, worker: str, incarnation: int, reason: str) -> None:
+        """Settle what a dead worker had in hand: a failed attempt if it had begun.
+
+        Late news of an incarnation that another has followed by now is ignored.
+        """
+        self._endings.worker_died(worker, incarnation, reason)
 
     # -- the dispatcher
 
