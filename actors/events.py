@@ -12,6 +12,7 @@ once and hurts nobody: neither the code that emitted nor the listeners after it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -95,7 +96,8 @@ class Listeners:
             try:
                 entry.fn(event)
             except Exception as error:  # noqa: BLE001  # a listener's own, see module
-                entry.report(event, error)
+                with contextlib.suppress(Exception):  # a log handler's own
+                    entry.report(event, error)
 
 
 class _Entry:

@@ -61,6 +61,16 @@ def test_raising_listener_is_logged_once_and_stops_nobody(
     assert len(caplog.records) == 1
 
 
+def test_log_that_raises_too_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    listeners = Listeners(lambda event: 1 / 0, seen.append)
+    monkeypatch.setattr(logging.Logger, "handle", lambda *_args: 1 / 0)
+
+    listeners.emit(EVENT)
+
+    assert seen == [EVENT]
+
+
 def test_events_are_told_apart_by_their_class() -> None:
     match EVENT:
         case ChildStarted(supervisor="tree", child=child):
