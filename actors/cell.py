@@ -8,8 +8,8 @@ is left behind, harmless.
 :Runs on: the thread of whoever supervises the cell; ``notify``, ``stopping_for`` and
     ``incarnation_ended`` on the incarnation's; readers on any.
 :Owns: the ref, the mailbox, the list of undelivered messages, the list of zombies.
-:Guards: ``_lock`` guards ``final``, ``_watchers``, ``_zombies``, ``_stop_replies``,
-    ``undelivered`` and its count.
+:Guards: ``_lock`` guards ``_ending``, ``final``, ``_watchers``, ``_zombies``,
+    ``_stop_replies``, ``undelivered`` and its count.
 :Blocks: nothing, but that a plain actor's ``BaseException`` stops all actors.
 """
 
@@ -160,6 +160,7 @@ class Cell:
         self.undelivered: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
         self.undelivered_count = 0
         self.stops_done = 0  # stops for this and earlier incarnations are carried out
+        self._ending = False
         self._stop_replies: list[Any] = []
         self._leftovers: list[Any] = []
         self._watchers: list[Callable[[Exit], object]] = []
@@ -261,11 +262,13 @@ class Cell:
             False if it had ended before.
         """
         with self._lock:
-            if self.final is not None:
+            if self._ending:
                 return False
+            self._ending = True
+        self.close()
+        with self._lock:  # not before: a watcher that comes now is told at once
             self.final = exit
             watchers, self._watchers = self._watchers, []
-        self.close()
         leftovers, self._leftovers = self._leftovers, []
         for envelope in leftovers:
             self._refuse(envelope)
@@ -371,7 +374,7 @@ class Cell:
 
     def _drop_queued(self) -> None:
         for envelope in self.mailbox.take_data():
-            if envelope.message.__class__ is StopMarker:
+            if type(envelope.message) is StopMarker:
                 self.mailbox.put(envelope, force=True)
             elif envelope.reply_to is None:
                 self.keep_undelivered(
@@ -382,7 +385,7 @@ class Cell:
                 complete(envelope.reply_to, error=error)
 
     def _refuse(self, envelope: Any) -> None:
-        if envelope.message.__class__ is StopMarker:
+        if type(envelope.message) is StopMarker:
             complete(envelope.reply_to, value=True)
             return
         message = f"{self.ref} stopped before handling the message"

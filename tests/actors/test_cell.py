@@ -182,6 +182,18 @@ def test_crash_answers_the_ask_and_fails_the_actor(supervisor: FakeSupervisor) -
     assert not cell.undelivered
 
 
+def test_crash_of_a_tell_is_known_by_its_error(supervisor: FakeSupervisor) -> None:
+    # R5
+    def crash(_actor: Any) -> None:
+        raise Crash(KeyError("k"))
+
+    cell = supervisor.start(Recorder)
+    cell.ref.tell(crash)
+
+    assert isinstance(supervisor.ended(cell).error, KeyError)
+    assert [type(u.error) for u in cell.undelivered] == [KeyError]
+
+
 def test_fresh_mailbox_drops_tells_and_refuses_asks_at_restart(
     supervisor: FakeSupervisor,
 ) -> None:
@@ -689,6 +701,25 @@ def test_cancelled_that_nobody_asked_for_is_a_failure(
     cell.ref.tell(stray)
 
     assert supervisor.ended(cell).kind == "failed"
+
+
+def test_who_learns_of_the_end_finds_the_cell_ended(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # R68
+    cell = supervisor.start(Recorder)
+    alive: list[bool] = []
+    unregister = pykka.ActorRegistry.unregister
+
+    def meanwhile(ref: Any) -> None:
+        cell.on_final(lambda _exit: alive.append(cell.ref.is_alive()))
+        unregister(ref)
+
+    monkeypatch.setattr(pykka.ActorRegistry, "unregister", meanwhile)
+
+    supervisor.stop(cell)
+
+    assert alive == [False]
 
 
 # -- conservation
