@@ -95,7 +95,7 @@ class ReceiveLoop:
             self._run.give_up_hand()
             raise LeaseRevoked
         message = envelope.message
-        kind = message.__class__
+        kind = type(message)  # a message may lie about its __class__, or refuse
         if kind is StopMarker:
             return self._stop_after_this(envelope)
         try:
@@ -120,29 +120,30 @@ class ReceiveLoop:
 
     def _raised(self, envelope: Any, error: BaseException) -> Exit | None:
         message, reply, cell = envelope.message, envelope.reply_to, self._cell
-        if isinstance(error, Cancelled) and self._run.stop_token.cancelled:
+        if self._run.obeys(error):
             complete(
                 reply, error=ActorDeadError(f"{cell.ref} stopped while handling it")
             )
             if reply is None:
                 cell.keep_undelivered(message, "stopped while handling it")
             return Exit("shutdown", message=message)
+        told = error.error if isinstance(error, Crash) else error
         if reply is None:
-            cell.keep_undelivered(message, "its handler raised", error)
-            return self._failed(error, message)
+            cell.keep_undelivered(message, "its handler raised", told)
+            return self._failed(told, message)
         if not isinstance(error, (Exception, Cancelled)):
             complete(reply, error=error)
             return self._failed(error, message)
-        crash = isinstance(error, Crash)
-        told = error.error if isinstance(error, Crash) else error
-        self._run.log.info(
-            "Exception returned from %s to caller:", self._actor, exc_info=told
-        )
-        complete(reply, error=told)
-        return self._failed(told, message) if crash else None
+        try:
+            self._run.log.info(
+                "Exception returned from %s to caller:", self._actor, exc_info=told
+            )
+        finally:  # even if a handler of the log raises
+            complete(reply, error=told)
+        return self._failed(told, message) if isinstance(error, Crash) else None
 
     def _failed(self, error: BaseException, message: Any) -> Exit:
-        if isinstance(error, Cancelled) and self._run.stop_token.cancelled:
+        if self._run.obeys(error):
             return Exit("shutdown", message=message)
         if isinstance(error, (Exception, Cancelled)):
             return Exit("failed", error, message=message)

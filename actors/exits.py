@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -173,7 +174,10 @@ def strip(error: BaseException | None) -> str:
     """
     if error is None:
         return ""
-    text = "".join(traceback.format_exception(error))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as other:  # noqa: BLE001  # the host's class: told in its place
+        text = f"{type(error).__name__} (cannot be shown: {other!r})\n"
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
@@ -181,8 +185,10 @@ def strip(error: BaseException | None) -> str:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        one.__traceback__ = None
-        todo += [one.__cause__, one.__context__]
+        # Not by assignment, which a frozen dataclass refuses.
+        BaseException.with_traceback(one, None)
+        with contextlib.suppress(Exception):  # the host's class: see above
+            todo += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions
     return text

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, final
 from actors._loop import Due, ReceiveLoop
 from actors._stack import stack_of
 from actors.clock import raw_lock, thread_ident
-from actors.errors import MailboxClosed
+from actors.errors import Cancelled, MailboxClosed
 from actors.exits import (
     Exit,
     Failing,
@@ -135,22 +135,22 @@ class Incarnation:
             self.revoked = True
             return True
 
-    def give_up_hand(self) -> None:
-        """Answer for the message in hand, if nobody has; the incarnation is revoked."""
+    def give_up_hand(self, why: str = "its handler did not end in time") -> None:
+        """Answer for the message in hand, if nobody has: nobody handles it any more."""
         try:
             envelope = self.hand.pop()
         except IndexError:
             return
         cell = self.cell
-        if envelope.message.__class__ is StopMarker:
+        if type(envelope.message) is StopMarker:
             try:  # the next incarnation is to honour it
                 self.mailbox.put(envelope, force=True)
             except MailboxClosed:
                 complete(envelope.reply_to, value=True)
         elif envelope.reply_to is None:
-            cell.keep_undelivered(envelope.message, "its handler did not end in time")
+            cell.keep_undelivered(envelope.message, why)
         else:
-            error = ActorAbandoned(f"{cell.ref} did not stop in time")
+            error = ActorAbandoned(f"{cell.ref} will not answer: {why}")
             complete(envelope.reply_to, error=error)
 
     def as_zombie(self, why: str) -> Zombie:
@@ -188,8 +188,8 @@ class Incarnation:
         except LeaseRevoked:
             exit_ = Exit("abandoned")
         except BaseException as error:  # our own bug, or an async exception
-            logger.exception("%s ended by an unexpected error", self.cell.name)
             exit_ = Exit("fatal", error)
+            logger.exception("%s ended by an unexpected error", self.cell.name)
         finally:
             self._end(exit_)
         if self.escaping is not None:
@@ -197,6 +197,13 @@ class Incarnation:
 
     def _end(self, exit_: Exit) -> None:
         """Post the one report of this incarnation, whatever ended it."""
+        try:
+            exit_ = self._wind_up(exit_)
+        finally:  # even if a handler of the log raises
+            self._report_end(exit_)
+
+    def _wind_up(self, exit_: Exit) -> Exit:
+        """Let go of the actor and of what the exit would keep alive."""
         actor, self.actor = self.actor, None
         if self.escaping is None and exit_.error is not None:
             text = strip(exit_.error)  # stripped before, if it came from a child's exit
@@ -204,6 +211,10 @@ class Incarnation:
             exit_ = Exit(exit_.kind, exit_.error, text, exit_.message)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
+        return exit_
+
+    def _report_end(self, exit_: Exit) -> None:
+        self.give_up_hand("its actor ended while handling it")
         with self._lock:
             self.ended = True
             left_behind = self.revoked
@@ -241,7 +252,13 @@ class Incarnation:
         kwargs = cell.kwargs() if callable(cell.kwargs) else cell.kwargs
         _expecting.set(self)
         try:
-            cell.actor_class(*cell.args, **(kwargs or {}))  # sets self.actor
+            made = cell.actor_class(*cell.args, **(kwargs or {}))  # sets self.actor
+            if made is not self.actor:
+                message = (
+                    f"{cell.actor_class.__name__}() gave no new actor; "
+                    f"each start needs an object of its own"
+                )
+                raise TypeError(message)  # noqa: TRY301  # the clean-up is the same
         except BaseException:
             self.actor = None  # half made: no hook may see it
             raise
@@ -253,10 +270,12 @@ class Incarnation:
         cell = self.cell
         try:
             step()
-        except Exception as error:  # noqa: BLE001  # the actor's own: the exit
+        except (Exception, Cancelled) as error:  # noqa: BLE001  # the actor's own
             self.check_lease()
             if isinstance(error, Ignore) and cell.supervised:
                 return Exit("ignored")
+            if self.obeys(error):
+                return Exit("shutdown")
             self._log_end(error)
             if not cell.supervised:
                 cell.close()
@@ -269,6 +288,10 @@ class Incarnation:
             return Exit("fatal", error)
         self.check_lease()
         return None
+
+    def obeys(self, error: BaseException) -> bool:
+        """True if the actor's code was cancelled because it is to stop."""
+        return isinstance(error, Cancelled) and self.stop_token.cancelled
 
     def check_lease(self) -> None:
         """Raise LeaseRevoked if this was left behind."""
@@ -302,8 +325,9 @@ class Incarnation:
         """Run ``on_stop`` or ``on_failure``; only a BaseException changes the exit."""
         try:
             fn(*args)
-        except Exception as error:  # noqa: BLE001  # logged, changes nothing else
-            self._log_failure(error)
+        except (Exception, Cancelled) as error:  # noqa: BLE001  # changes nothing else
+            if not self.obeys(error):
+                self._log_failure(error)
         except BaseException as error:  # noqa: BLE001  # the hook's own: the exit
             if exit_.kind == "fatal":
                 return exit_

@@ -255,7 +255,7 @@ class ActorRef(pykka.ActorRef[A]):
         """
         if block and timeout is None:
             self._refuse_own_wait()
-        reply: Reply[Any] = Reply(self._clock)
+        reply: Reply[Any] = Reply(self._clock, awaited=block)
         envelope = Envelope(message, reply)
         deadline = None if timeout is None else self._clock.monotonic() + timeout
         try:
@@ -359,6 +359,13 @@ class Proxy(pykka.ActorProxy[A]):
     @_actor.setter
     def _actor(self, actor: A) -> None:
         """Ignore what pykka would store."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        if found.__class__ is pykka.ActorProxy:  # of a traversable attribute
+            found.__class__ = Proxy
+            vars(found).pop("_actor", None)
+        return found
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, pykka.ActorProxy):

@@ -6,19 +6,24 @@ import gc
 import logging
 import threading
 import weakref
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
 
+from actors._loop import ReceiveLoop
 from actors.base import Actor, adopt
 from actors.cell import Cell
-from actors.errors import ConfigurationError
+from actors.errors import Cancelled, ConfigurationError
 from actors.exits import Down, Exit, Failing, Ignore, Started
 from actors.ref import ActorAbandoned
 from actors.testing import Gate, VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.actors.conftest import FakeSupervisor
 
 
@@ -317,6 +322,36 @@ def test_dead_object_is_kept_by_nothing(
     assert proxy.restart_reason.get() is exit_
 
 
+def test_proxy_of_a_traversable_attribute_follows_a_restart_too(
+    supervisor: FakeSupervisor,
+) -> None:
+    # R51 F12
+    class Player:
+        pykka_traversable = True
+
+        def __init__(self) -> None:
+            self.volume = 5
+
+    class Owner(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.player = Player()
+
+    cell = supervisor.start(Owner)
+    player = cell.ref.proxy().player
+    old = weakref.ref(cell.incarnation.actor)  # type: ignore[union-attr]
+    assert player.volume.get() == 5
+    cell.ref.tell("boom")
+    supervisor.restart(cell)
+    cell.ref.ask("next")
+
+    gc.collect()
+
+    assert old() is None
+    assert player.volume.get() == 5
+    assert player == cell.ref.proxy().player
+
+
 def test_proxy_can_be_made_while_there_is_no_actor(supervisor: FakeSupervisor) -> None:
     cell = supervisor.make(Recorder)
     proxy = cell.ref.proxy()
@@ -552,6 +587,178 @@ def _taken(cell: Cell, *, stop: bool) -> Any:
     envelope = other.mailbox.get()
     envelope.number = cell.number
     return envelope
+
+
+# -- what must not keep the report of an end back
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """An error that refuses to be changed."""
+
+    code: int
+
+
+@pytest.mark.parametrize("where", ["on_start", "on_receive"])
+def test_error_that_cannot_be_changed_is_reported(
+    supervisor: FakeSupervisor, where: str
+) -> None:
+    # R36
+    class Frozen(Recorder):
+        def on_start(self) -> None:
+            if where == "on_start":
+                raise FrozenError(3)
+
+        def on_receive(self, message: Any) -> None:
+            raise FrozenError(3)
+
+    cell = supervisor.make(Frozen)
+    cell.start()
+    if where == "on_receive":
+        supervisor.expect(Started)
+        cell.ref.tell("x")
+
+    exit_ = supervisor.ended(cell)
+
+    assert exit_.error == FrozenError(3)
+    assert exit_.error.__traceback__ is None
+    assert "raise FrozenError(3)" in exit_.traceback
+
+
+def test_error_that_cannot_be_shown_is_reported(supervisor: FakeSupervisor) -> None:
+    # R36
+    class Unshown(Exception):
+        @property
+        def __cause__(self) -> None:  # type: ignore[override]
+            raise OSError("no cause")
+
+    def fail(_actor: Any) -> None:
+        raise Unshown
+
+    cell = supervisor.start(Recorder)
+    cell.ref.tell(fail)
+
+    exit_ = supervisor.ended(cell)
+
+    assert type(exit_.error) is Unshown
+    assert "Unshown" in exit_.traceback
+
+
+@contextmanager
+def _log_that_raises() -> Iterator[None]:
+    class Raising(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise OSError("the disk of the log is full")
+
+    handler, log = Raising(), logging.getLogger("headrace.actor")
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(logging.NOTSET)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("asked", [True, False])
+def test_log_that_raises_keeps_neither_report_nor_answer_back(
+    supervisor: FakeSupervisor, asked: bool
+) -> None:
+    # R6 R36
+    class Bad(Recorder):
+        def on_failure(self, *exc_info: Any) -> None:
+            raise KeyError("logged")
+
+    cell = supervisor.start(Bad)
+    with _log_that_raises():
+        if asked:
+            with pytest.raises(ValueError, match="boom"):
+                cell.ref.ask("boom")
+        else:
+            cell.ref.tell("boom")
+        exit_ = supervisor.ended(cell)
+
+    assert exit_.kind == "fatal"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_message_in_hand_at_an_unexpected_end_is_answered_for(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    # R6 R7 R36: as an exception thrown into the thread would do
+    def interrupted(loop: ReceiveLoop, envelope: Any) -> None:
+        loop._hand.append(envelope)
+        raise OSError("from outside")
+
+    monkeypatch.setattr(ReceiveLoop, "_handle", interrupted)
+    cell = supervisor.start(Recorder)
+    if asked:
+        with pytest.raises(ActorAbandoned):
+            cell.ref.ask("x")
+    else:
+        cell.ref.tell("x")
+
+    assert supervisor.ended(cell).kind == "fatal"
+    assert [u.message for u in cell.undelivered] == ([] if asked else ["x"])
+
+
+def test_message_may_lie_about_its_class(supervisor: FakeSupervisor) -> None:
+    class Untouchable:
+        @property  # type: ignore[misc]  # that is the point
+        def __class__(self) -> Any:
+            raise OSError("hands off")
+
+    cell = supervisor.start(Recorder)
+    message = Untouchable()
+    cell.ref.tell("boom")
+    cell.ref.tell(message)
+    supervisor.ended(cell)
+
+    cell.finalize(Exit("failed"))
+
+    assert len(cell.undelivered) == 2
+
+
+# -- Cancelled
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_cancelled_start_is_a_shutdown_if_it_was_told_to_stop(
+    supervisor: FakeSupervisor, told: bool
+) -> None:
+    class Obedient(Recorder):
+        def on_start(self) -> None:
+            if told:
+                self.stop_token.wait_cancelled()
+            raise Cancelled
+
+    cell = supervisor.make(Obedient)
+    cell.start()
+    if told:
+        cell.stop_now("test")
+
+    assert supervisor.ended(cell).kind == ("shutdown" if told else "start_failed")
+
+
+@pytest.mark.parametrize("hook", ["on_stop", "on_failure"])
+def test_cancelled_hook_changes_nothing_else(
+    supervisor: FakeSupervisor, hook: str
+) -> None:
+    # R50
+    class Obedient(Recorder):
+        def on_stop(self) -> None:
+            raise Cancelled
+
+        def on_failure(self, *exc_info: Any) -> None:
+            raise Cancelled
+
+    cell = supervisor.start(Obedient)
+    if hook == "on_failure":
+        cell.ref.tell("boom")
+        assert supervisor.restart(cell).kind == "failed"
+
+    assert supervisor.stop(cell).kind == "shutdown"
 
 
 # -- BaseException
