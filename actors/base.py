@@ -57,7 +57,7 @@ class CellActor(pykka.ThreadingActor):
         run = expected(cls)
         if run is None:  # made by hand or by a plain start
             run = Incarnation(Cell(cls, supervised=False))
-        actor._headrace = run
+        object.__setattr__(actor, "_headrace", run)  # its class's may need its __init__
         run.actor = actor
         return actor
 
@@ -143,6 +143,16 @@ class CellActor(pykka.ThreadingActor):
         run = self._headrace
         if not run.revoked:
             run.cell.ref.stop(block=False)
+
+
+class _Quiet:
+    """Keeps the making of an adopted class from its own ``__init_subclass__``.
+
+    That may want arguments, or note each subclass in a list of the host's.
+    """
+
+    def __init_subclass__(cls, **_kwargs: Any) -> None:
+        """Do nothing, and call no other."""
 
 
 class Actor(CellActor):
@@ -285,7 +295,7 @@ def adopt(actor_class: type[Any]) -> type[Any]:
         made = _adopted.get(actor_class)
     if made is None:
         names = {"__module__": actor_class.__module__, "__doc__": actor_class.__doc__}
-        made = type(actor_class.__name__, (actor_class, CellActor), names)
+        made = type(actor_class.__name__, (_Quiet, actor_class, CellActor), names)
         made.__qualname__ = actor_class.__qualname__
         with _adopted_lock:
             made = _adopted.setdefault(actor_class, made)
