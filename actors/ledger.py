@@ -25,7 +25,7 @@ from actors.clock import ambient_clock, raw_lock
 from actors.deliveries import Deliveries
 from actors.endings import Endings, Taken
 from actors.events import job_event
-from actors.jobs import JobKind
+from actors.jobs import JobKind, JobStatus
 from actors.messages import DueChanged
 from actors.waits import Waits
 
@@ -154,8 +154,13 @@ class Ledger:
             self.record("accepted", entry)
 
     def enter_call(self, entry: Entry) -> None:
-        """Enter a nested call, ahead of new jobs and past the bound; never waits."""
+        """Enter a nested call, ahead of new jobs and past the bound; never waits.
+
+        One that was cancelled before it came here stays out.
+        """
         with self.lock:
+            if entry.status is not JobStatus.WAITING:
+                return
             self._table.enter(entry, self.clock.monotonic())
             reader = self._channels[entry.job.kind].offer_first(entry)
         if reader is not None:
