@@ -70,7 +70,11 @@ class Group:
 
     @property
     def idle(self) -> bool:
-        """True when everything accepted is settled and delivered."""
+        """True when everything accepted is settled and delivered.
+
+        Also read without the lock: ``settle`` raises the one before it lowers the
+        other, so that a job on its way from settled to delivered is always in one.
+        """
         return not self.unsettled and not self.pending
 
     @property
@@ -92,8 +96,8 @@ class Group:
         """Count one job's end; its delivery is pending from now on."""
         status = result.status
         for group in self.chain:
+            group.pending += 1  # before the next line: see idle
             group.unsettled -= 1
-            group.pending += 1
             if status is JobStatus.SUCCEEDED:
                 group.succeeded += 1
             elif status is JobStatus.DEAD:
