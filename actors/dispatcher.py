@@ -11,7 +11,8 @@ channels when they are due, and settles what a dead worker had in hand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.messages import DueChanged, WorkerDown
 from actors.stage import Stage
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from actors.ledger import Ledger
 
 __all__ = ["Dispatcher"]
+
+_LONGEST_WAIT: Final = 1e9  # seconds; the system's waits overflow at 9.2e9
 
 
 class Dispatcher(Stage):
@@ -54,6 +57,6 @@ class Dispatcher(Stage):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if next_due is not None:
+        if next_due is not None and next_due != math.inf:
             wait = max(0.0, next_due - ledger.clock.monotonic())
-            self._timer = self.schedule(wait, DueChanged())
+            self._timer = self.schedule(min(wait, _LONGEST_WAIT), DueChanged())
