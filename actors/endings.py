@@ -11,6 +11,7 @@ whoever is to be woken, the future, the listeners.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors._ledger import returned_error
@@ -128,7 +129,8 @@ class Endings:
                 self._teller.due_at(verdict.due_at)
             return
         if result.status is JobStatus.DEAD and entry.counted:
-            _note_attempts(result)
+            with contextlib.suppress(Exception):  # an error's own repr may raise
+                _note_attempts(result)
         future, entry.future = entry.future, None
         if future is not None:
             future.complete(result)
