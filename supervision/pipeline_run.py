@@ -59,6 +59,7 @@ __all__ = ["PipelineRun"]
 logger = logging.getLogger("headrace.pipeline")
 
 _LEAST_TREE_TIME: Final = 0.25  # what healthy threads are given to end in, seconds
+_FOREVER: Final = 1e9  # seconds; the system's waits overflow at 9.2e9
 
 
 class PipelineRun:
@@ -102,6 +103,7 @@ class PipelineRun:
         self.metrics = Metrics(self.clock)
         self.maps = Maps(self.clock, self._wake)
         self.stopped: Future[Report] = self.clock.future()
+        self.stopped.set_running_or_notify_cancel()  # nobody's cancel() gets at it
         self.producer_error: BaseException | None = None
         self.tree: SupervisorRef | None = None
         self._listeners = listeners
@@ -230,7 +232,8 @@ class PipelineRun:
         root = self.ledger.root
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         done = self._wait_until(
-            lambda: self._finished or (self._quiet() and self._producers <= 0),
+            # The producers first: what the last one brought is accepted by then.
+            lambda: self._finished or (self._producers <= 0 and self._quiet()),
             deadline,
             root,
         )
@@ -274,6 +277,8 @@ class PipelineRun:
                 left = None if deadline is None else deadline - self.clock.monotonic()
                 if left is not None and left <= 0:
                     return False
+                if left is not None and left > _FOREVER:
+                    left = None
                 with contextlib.suppress(Empty):
                     wake.get(timeout=left)
             finally:

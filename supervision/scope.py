@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import NO_OPTIONS, Group, raw_lock
 from actors.errors import ConfigurationError, SinkError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Scope"]
 
 _DEFAULT: Any = object()
+_FOREVER: Final = 1e9  # seconds
 
 
 class Scope(concurrent.futures.Executor):
@@ -50,7 +51,8 @@ class Scope(concurrent.futures.Executor):
         self._pipeline = pipeline
         self.name = name
         self._options = options
-        self._patience = wait
+        # The system's waits overflow at 9.2e9 seconds; nobody waits for 1e9.
+        self._patience = wait is True or (wait if wait < _FOREVER else True)
         self._context = tuple(context)
         self._lock = raw_lock()
         self._bound: tuple[PipelineRun, Submitter] | None = None

@@ -1,0 +1,94 @@
+"""What a pipeline meets in bad company: each of these once hung, lost or broke it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actors.testing import Gate, VirtualClock
+from supervision import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def clock() -> Iterator[VirtualClock]:
+    with VirtualClock(auto_advance=True) as virtual:
+        yield virtual
+
+
+def small(workers: int = 2, **options: Any) -> Pipeline:
+    options.setdefault("cpu_workers", 1)
+    return Pipeline(workers, **options)
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+# -- errors that cannot be shown
+
+
+class Unspeakable(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr for you")
+
+
+class Unnotable(Exception):
+    __notes__ = None  # type: ignore[assignment]  # what it is about
+
+
+@pytest.mark.parametrize("kind", [Unspeakable, Unnotable])
+def test_an_error_that_takes_no_note_still_reaches_the_future(
+    clock: VirtualClock, kind: type[Exception]
+) -> None:
+    def run() -> None:
+        raise kind
+
+    with small(workers=1) as pipeline:
+        with pytest.raises(kind):
+            pipeline.submit(run).result()
+        assert pipeline.submit(square, 3).result() == 9
+
+
+# -- times without end
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("delay", [1e12, math.inf])
+def test_a_delay_without_end_harms_no_other_job(delay: float) -> None:
+    with small() as pipeline:
+        never = pipeline.scope(delay=delay).submit(square, 2)
+        soon = pipeline.scope(delay=0.01).submit(square, 3)
+
+        assert soon.result(10) == 9
+        assert never.cancel()
+
+
+@pytest.mark.real
+def test_a_wait_without_end_is_a_wait() -> None:
+    gate = Gate()
+    with small(workers=1, capacity=1) as pipeline:
+        pipeline.submit(gate.pass_through)
+        gate.wait_arrived(10)
+        pipeline.submit(square, 1)
+        timer = pipeline.clock.call_later(0.01, gate.open)
+
+        assert pipeline.scope(wait=math.inf).submit(square, 2).result(10) == 4
+        assert pipeline.wait(math.inf)
+        assert timer.cancelled
+    assert pipeline.stop(math.inf).ok
+
+
+# -- the future of the end
+
+
+def test_nobody_cancels_the_future_of_the_end(clock: VirtualClock) -> None:
+    pipeline = small().start()
+
+    assert not pipeline.stopped.cancel()
+
+    assert pipeline.stop() == pipeline.stopped.result()
