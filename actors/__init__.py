@@ -54,15 +54,22 @@ from actors.dispatcher import Dispatcher
 from actors.errors import (
     Cancelled,
     ConfigurationError,
+    DeadJobs,
     HeadraceError,
+    JobNotPicklable,
     JobTimeout,
     MailboxClosed,
     MailboxFull,
+    MissingExtra,
+    ProducerError,
     RemoteError,
+    ShutdownTimeout,
+    SinkError,
+    UsedAfterFork,
     WorkerDied,
     WouldDeadlock,
 )
-from actors.exits import Down, Exit, Failing, Started, StopRequest
+from actors.exits import Crash, Down, Exit, Failing, Started, StopRequest
 from actors.incarnation import Incarnation
 from actors.job_context import checkpoint, current_job, sleep
 from actors.job_future import JobFuture
@@ -81,7 +88,13 @@ from actors.mailbox import Mailbox
 from actors.messages import Recipient
 from actors.metrics import Metrics, Snapshot
 from actors.producer import Producer, ProducerWiring
-from actors.ref import ActorDeadError, ActorRef, current_cell
+from actors.ref import (
+    ActorAbandoned,
+    ActorDeadError,
+    ActorRef,
+    ActorRestarted,
+    current_cell,
+)
 from actors.results import Attempt, JobResult, Report
 from actors.retry import PROGRAMMING_ERRORS, RetryPolicy
 from actors.stop_token import Phase, StopToken
@@ -90,8 +103,10 @@ from actors.worker import Worker, WorkerStats, WorkerWiring
 
 __all__ = [
     "Actor",
+    "ActorAbandoned",
     "ActorDeadError",
     "ActorRef",
+    "ActorRestarted",
     "Attempt",
     "Cancelled",
     "Cell",
@@ -102,6 +117,8 @@ __all__ = [
     "ConfigurationError",
     "CpuPool",
     "CpuProcess",
+    "Crash",
+    "DeadJobs",
     "DeadLetter",
     "DeadLetters",
     "Dispatcher",
@@ -118,6 +135,7 @@ __all__ = [
     "Job",
     "JobFuture",
     "JobKind",
+    "JobNotPicklable",
     "JobOptions",
     "JobResult",
     "JobStatus",
@@ -127,10 +145,12 @@ __all__ = [
     "MailboxClosed",
     "MailboxFull",
     "Metrics",
+    "MissingExtra",
     "NO_OPTIONS",
     "PROGRAMMING_ERRORS",
     "Phase",
     "Producer",
+    "ProducerError",
     "ProducerWiring",
     "Recipient",
     "RemoteError",
@@ -138,6 +158,8 @@ __all__ = [
     "RetryPolicy",
     "Role",
     "SYSTEM_CLOCK",
+    "ShutdownTimeout",
+    "SinkError",
     "Snapshot",
     "Started",
     "StopRequest",
@@ -145,12 +167,14 @@ __all__ = [
     "Submitter",
     "SystemClock",
     "UNSET",
+    "UsedAfterFork",
     "WakeQueue",
     "Worker",
     "WorkerDied",
     "WorkerStats",
     "WorkerWiring",
     "WouldDeadlock",
+    "__version__ as __version__",
     "adopt",
     "ambient_clock",
     "check_seconds",
