@@ -174,7 +174,7 @@ __all__ = [
     "WorkerStats",
     "WorkerWiring",
     "WouldDeadlock",
-    "__version__ as __version__",
+    "__version__",
     "adopt",
     "ambient_clock",
     "check_seconds",
