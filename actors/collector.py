@@ -123,18 +123,20 @@ class Collector(Stage):
         deliveries, clock = wiring.ledger.deliveries, wiring.ledger.clock
         delivered: list[Delivery] = []
         report_by = clock.monotonic() + _LONGEST_SILENCE
-        for place, delivery in enumerate(item):
-            if self.stop_token.cancelled:
-                deliveries.put_back(item[place:], self)
-                self.source = None  # the order to stop is on its way
-                break
-            if self._deliver(wiring, delivery):
-                delivered.append(delivery)
-            if clock.monotonic() >= report_by:
-                deliveries.acknowledge(delivered)
-                delivered.clear()
-                report_by = clock.monotonic() + _LONGEST_SILENCE
-        deliveries.acknowledge(delivered)
+        try:
+            for place, delivery in enumerate(item):
+                if self.stop_token.cancelled:
+                    deliveries.put_back(item[place:], self)
+                    self.source = None  # the order to stop is on its way
+                    break
+                if self._deliver(wiring, delivery):
+                    delivered.append(delivery)
+                if clock.monotonic() >= report_by:
+                    deliveries.acknowledge(delivered)
+                    delivered.clear()
+                    report_by = clock.monotonic() + _LONGEST_SILENCE
+        finally:  # also when the sink ends the collector
+            deliveries.acknowledge(delivered)
 
     def _deliver(self, wiring: CollectorWiring, delivery: Delivery) -> bool:
         """Give one result to its sink; True if that is to be acknowledged."""

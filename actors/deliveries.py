@@ -83,7 +83,8 @@ class Deliveries:
             The ticket, and whom to wake.
         """
         self.open[delivery.result.id] = delivery
-        if self._channel.closed:
+        if self._channel.closed:  # too late for a sink; whoever waits was told
+            self._keep_locked(delivery)
             return None, None
         entered, reader = self._channel.offer(delivery, force=not wait)
         if entered:
@@ -111,12 +112,10 @@ class Deliveries:
         batch: list[Delivery] = []
         wakes: list[WakeQueue] = []
         with self._lock:
-            while len(batch) < _BATCH:
-                if batch and not len(self._channel):
-                    break
+            while len(batch) < _BATCH and (len(self._channel) or not batch):
                 popped = self._channel.pop(wake)
                 if popped is None:
-                    return None
+                    break
                 delivery, ticket = popped
                 if ticket is not None:
                     wakes.append(ticket.wake)
@@ -125,12 +124,14 @@ class Deliveries:
                     batch.append(delivery)
         for sender in wakes:
             sender.put(None)
-        return batch
+        return batch or None
 
     def withdraw(self, wake: WakeQueue) -> None:
-        """The collector does not wait any more."""
+        """The collector does not wait any more; a wake-up it had goes to the next."""
         with self._lock:
-            self._channel.forget_reader(wake)
+            other = self._channel.forget_reader(wake)
+        if other is not None:
+            other.put(None)
 
     def hand(self, delivery: Delivery, owner: object) -> bool:
         """Mark a result as handed to the sink; False if it is not this owner's."""
@@ -142,10 +143,13 @@ class Deliveries:
 
     def put_back(self, batch: Iterable[Delivery], owner: object) -> None:
         """Return results that were taken and not handed, for the next collector."""
+        wakes: list[WakeQueue] = []
         with self._lock:
             for delivery in batch:
                 if delivery.state is DeliveryState.TAKEN and delivery.owner is owner:
-                    self._ready_again_locked(delivery)
+                    wakes += self._ready_again_locked(delivery)
+        for wake in wakes:
+            wake.put(None)
 
     def recover(self) -> None:
         """After a collector's death: what it had not handed is ready again."""
@@ -153,17 +157,19 @@ class Deliveries:
             wakes: list[WakeQueue] = []
             for delivery in self.open.values():
                 if delivery.state is DeliveryState.TAKEN:
-                    self._ready_again_locked(delivery)
+                    wakes += self._ready_again_locked(delivery)
                 elif delivery.state is DeliveryState.HANDED:
                     wakes += self._keep_locked(delivery)
         for wake in wakes:
             wake.put(None)
 
-    def _ready_again_locked(self, delivery: Delivery) -> None:
+    def _ready_again_locked(self, delivery: Delivery) -> list[WakeQueue]:
         delivery.state, delivery.owner = DeliveryState.READY, None
-        if not self._channel.closed:
-            # Nobody else reads this channel, so there is no reader to wake.
-            self._channel.offer_first(delivery)
+        if self._channel.closed:
+            return []
+        # A reader there is one that was left behind, or its successor by now.
+        reader = self._channel.offer_first(delivery)
+        return [] if reader is None else [reader]
 
     def acknowledge(self, delivered: Iterable[Delivery]) -> None:
         """Forget delivered results."""
