@@ -11,7 +11,7 @@ it is :mod:`actors.ledger`.
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from actors.errors import Cancelled, HeadraceError, ShutdownTimeout
 from actors.jobs import FINAL, STATUS_CHANGES, JobStatus
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from actors.stop_token import StopToken
 
 __all__ = ["Entry", "Table", "Verdict"]
+
+_FEW: Final = 64  # ended jobs in the heap that are not worth tidying away
 
 
 class Entry:
@@ -140,6 +142,9 @@ class Table:
         self._pushed += 1
         self.delayed += 1
         heapq.heappush(self._heap, (due_at, self._pushed, entry))
+        if len(self._heap) > 2 * self.delayed + _FEW:  # more ended than not
+            self._heap = [x for x in self._heap if x[2].status is JobStatus.DELAYED]
+            heapq.heapify(self._heap)
 
     def next_due(self) -> float | None:
         """When the first delayed job is due; ``None`` when none waits for a time."""
@@ -261,7 +266,7 @@ class Table:
     ) -> Verdict:
         entry.change(status)
         waited = max(0.0, now - entry.accepted_at - entry.ran)
-        attempts = tuple(entry.attempts)
+        attempts, entry.attempts = tuple(entry.attempts), []
         result = JobResult(entry.job, status, value, error, attempts, waited, entry.ran)
         if entry.counted:
             del self.entries[_id(entry)]

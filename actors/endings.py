@@ -47,7 +47,12 @@ class _Teller(Protocol):
     """Who hears of an ending, without the lock: the ledger."""
 
     def record(
-        self, change: str, entry: Entry, result: JobResult | None = None
+        self,
+        change: str,
+        entry: Entry,
+        result: JobResult | None = None,
+        *,
+        retry: tuple[Attempt, float] | None = None,
     ) -> None: ...
 
     def due_at(self, moment: float) -> None: ...
@@ -104,7 +109,7 @@ class Endings:
             ticket, wake = self._deliver(entry, verdict, wait=True)
         if wake is not None:
             wake.put(None)
-        self._after_settle(entry, verdict)
+        self._after_settle(entry, verdict, attempt)
         if ticket is not None:
             self._deliveries.wait_for_room(ticket, token)
         return verdict
@@ -118,15 +123,18 @@ class Endings:
         delivery = Delivery(verdict.result, entry.group)
         return self._deliveries.enter_locked(delivery, wait=wait)
 
-    def _after_settle(self, entry: Entry, verdict: Verdict | None) -> None:
+    def _after_settle(
+        self, entry: Entry, verdict: Verdict | None, attempt: Attempt | None = None
+    ) -> None:
         if verdict is None:
             self._teller.record("late", entry)
             return
         result = verdict.result
         if result is None:
-            self._teller.record("retried", entry)
-            if verdict.due_at is not None:
-                self._teller.due_at(verdict.due_at)
+            assert attempt is not None  # only a failed attempt is followed by another
+            assert verdict.due_at is not None
+            self._teller.due_at(verdict.due_at)
+            self._teller.record("retried", entry, retry=(attempt, verdict.due_at))
             return
         if result.status is JobStatus.DEAD and entry.counted:
             with contextlib.suppress(Exception):  # an error's own repr may raise
@@ -144,7 +152,7 @@ class Endings:
 
     def worker_died(self, worker: str, incarnation: int, reason: str) -> None:
         """Serve :meth:`Ledger.worker_died <actors.Ledger.worker_died>`."""
-        verdict = None
+        verdict = attempt = None
         with self._lock:
             entry = self._table.in_hand.get(worker)
             if entry is None or incarnation < self._living.get(worker, 0):
@@ -152,10 +160,12 @@ class Endings:
             if entry.begun_at is None:
                 wake = self.requeue_locked(entry)
             else:
+                now = self._clock.monotonic()
+                attempt = _death(entry, reason, entry.begun_at, now)
                 verdict = self._table.settle(
                     entry,
                     entry.lease,
-                    _death(entry, reason, entry.begun_at, self._clock.monotonic()),
+                    attempt,
                     None,
                     rng=self._clock.rng,
                     stopping=self._stopping,
@@ -164,7 +174,7 @@ class Endings:
         if wake is not None:
             wake.put(None)
         if verdict is not None:
-            self._after_settle(entry, verdict)
+            self._after_settle(entry, verdict, attempt)
 
     def requeue_locked(self, entry: Entry) -> WakeQueue | None:
         """Put a job that did not run back to the head of its channel."""

@@ -266,7 +266,12 @@ class JobLate(NamedTuple):
 JobEvent: TypeAlias = JobAccepted | JobBegan | JobRetried | JobSettled | JobLate
 
 
-def job_event(change: str, entry: Entry, result: JobResult | None) -> JobEvent:
+def job_event(
+    change: str,
+    entry: Entry,
+    result: JobResult | None,
+    retry: tuple[Attempt, float] | None,
+) -> JobEvent:
     """The event of a change that a ledger records."""
     job = entry.job
     match change:
@@ -274,8 +279,8 @@ def job_event(change: str, entry: Entry, result: JobResult | None) -> JobEvent:
             return JobAccepted(job)
         case "began":
             return JobBegan(job, entry.worker, len(entry.attempts) + 1)
-        case "retried":
-            return JobRetried(job, entry.attempts[-1], entry.due_at)
+        case "retried" if retry is not None:
+            return JobRetried(job, *retry)
         case "settled" if result is not None:
             return JobSettled(result)
         case _:

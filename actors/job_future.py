@@ -99,11 +99,14 @@ class JobFuture(ClockFuture):
                 and from a job when every worker of the needed kind waits like this.
             BaseException: What the job raised.
         """
-        entry = self._entry
-        if self.done() or entry is None:
-            return super().result(timeout)
-        with self._keeper.waiting_for(entry):
-            return super().result(timeout)
+        try:
+            entry = self._entry
+            if self.done() or entry is None:
+                return super().result(timeout)
+            with self._keeper.waiting_for(entry):
+                return super().result(timeout)
+        finally:  # the error's traceback holds this frame: no circle of the two
+            del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the job and return what it raised; waits as :meth:`result` does."""

@@ -360,13 +360,19 @@ class Ledger:
     # -- telling
 
     def record(
-        self, change: str, entry: Entry, result: JobResult | None = None
+        self,
+        change: str,
+        entry: Entry,
+        result: JobResult | None = None,
+        *,
+        retry: tuple[Attempt, float] | None = None,
     ) -> None:
         """Hear of every change of a job: the one place where a listener is told.
 
-        Called after the change, on the thread that made it, without the lock.
+        Called after the change, on the thread that made it, without the lock; by then
+        the job may have gone on, so what is told of the change is passed along.
         """
         listeners = self._listeners
         if listeners:
             with inside(self, Role.LISTENER):
-                listeners.emit(job_event(change, entry, result))
+                listeners.emit(job_event(change, entry, result, retry))

@@ -100,7 +100,10 @@ class JobResult:
         if self._status is JobStatus.SUCCEEDED:
             return self._value
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:  # the error's traceback holds this frame: no circle of the two
+                del self
         msg = f"{self._job!r} has no value, it was {self._status.value}"
         raise HeadraceError(msg)
 

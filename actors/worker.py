@@ -202,7 +202,11 @@ class Worker(Stage):
             late = JobTimeout(f"{job!r} ran longer than its timeout of {job.timeout} s")
             late.__cause__ = error
             error = late
-        self._finish(wiring, taken, began, value, error)
+            del late
+        try:
+            self._finish(wiring, taken, began, value, error)
+        finally:  # the error's traceback holds this frame: no circle of the two
+            del error
 
     def _call(self, context: JobContext) -> Any:
         """Call the job's code with the job, and what it carries, in the context."""

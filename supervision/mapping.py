@@ -238,6 +238,7 @@ class MapIterator(_CallIterator[Any]):
             value = future.result(left)
         except BaseException:
             future.cancel()
+            del future  # the error's traceback holds this frame: no circle of the two
             self.close()
             raise
         calls.pull()

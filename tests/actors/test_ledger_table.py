@@ -159,13 +159,15 @@ def test_the_second_settle_of_a_lease_is_late() -> None:
     table = Table()
     entry = entered(table)
     lease = table.take(entry, "w", 0.0)
-    settle(table, entry, lease)
+    first = settle(table, entry, lease)
 
     assert settle(table, entry, lease, ValueError()) is None
 
     assert table.late == 1
     assert entry.group.succeeded == entry.group.accepted == 1
-    assert len(entry.attempts) == 1
+    assert first is not None
+    assert first.result is not None
+    assert len(first.result.attempts) == 1
 
 
 def test_an_attempt_that_obeyed_its_cancel_is_not_late() -> None:

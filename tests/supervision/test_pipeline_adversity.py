@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors import RetryPolicy
+from actors.events import JobRetried
 from actors.testing import Gate, VirtualClock
 from supervision import Pipeline
 
@@ -92,3 +96,74 @@ def test_nobody_cancels_the_future_of_the_end(clock: VirtualClock) -> None:
     assert not pipeline.stopped.cancel()
 
     assert pipeline.stop() == pipeline.stopped.result()
+
+
+# -- memory
+
+
+def test_a_dead_job_is_freed_without_the_garbage_collector(
+    clock: VirtualClock,
+) -> None:
+    class Broken(Exception):
+        pass
+
+    def run() -> None:
+        raise Broken
+
+    with small(retry=RetryPolicy(1, jitter=None)) as pipeline:
+        gc.collect()
+        gc.disable()
+        try:
+            seen = []
+            for wait in (
+                lambda: pipeline.submit(run).result(),
+                lambda: pipeline.submit(run).job_result().value,
+                lambda: list(pipeline.map(lambda _: run(), [1, 2])),
+            ):
+                with pytest.raises(Broken) as caught:
+                    wait()
+                seen.append(weakref.ref(caught.value))
+                del caught
+            pipeline.wait()
+            pipeline.dead_letters.clear()
+            pipeline._present.ledger.root.first_error = None  # type: ignore[union-attr]
+
+            assert [each() for each in seen] == [None, None, None]
+        finally:
+            gc.enable()
+
+
+def test_cancelled_delayed_jobs_do_not_pile_up(clock: VirtualClock) -> None:
+    with small() as pipeline:
+        first = pipeline.scope(delay=1).submit(square, 1)
+        later = pipeline.scope(delay=1000)
+        for n in range(1000):
+            later.submit(square, n).cancel()
+        run = pipeline._present
+        assert run is not None
+
+        assert len(run.ledger._table._heap) < 100
+        first.cancel()
+
+
+# -- listeners
+
+
+def test_a_listener_hears_of_each_retry_as_it_was(clock: VirtualClock) -> None:
+    heard: list[JobRetried] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, JobRetried):
+            clock.sleep(100)  # the job goes on meanwhile
+            heard.append(event)
+
+    def run() -> None:
+        raise OSError
+
+    with small(retry=RetryPolicy(2, initial=1, jitter=None)) as pipeline:
+        pipeline.add_listener(listen)
+        pipeline.submit(run).exception()
+        pipeline.wait()
+
+    assert [event.attempt.number for event in heard] == [1, 2]
+    assert [event.due_at for event in heard] == [1.0, 3.0]
