@@ -7,8 +7,7 @@ standard library, so production pays nothing for the seam;
 run, and moves time only when none can.
 
 :Runs on: any thread.  ``call_later`` callbacks run on one lazily started daemon thread.
-:Owns: the timer heap of a :class:`SystemClock`, and the ambient clock of each context.
-:Guards: ``SystemClock._lock`` guards the heap, the thread and the count of dead timers.
+:Owns: the ambient clock of each context.
 :Blocks: ``sleep``, ``wait_for`` and ``join``, for as long as the caller says.
 """
 
@@ -16,20 +15,24 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt  # looked up at call time: freezegun swaps dt.datetime
-import heapq
-import logging
 import os
-import queue
 import random
-import sys
 import threading
 import time
-import types
 import weakref
-from collections import deque
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from actors._timer_thread import TimerHandle, TimerThread
+from actors._wake_queue import (
+    LONGEST_WAIT,
+    Empty,
+    Full,
+    RealTime,
+    WakeQueue,
+    wake_queue,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,38 +58,12 @@ __all__ = [
     "thread_ident",
 ]
 
-logger = logging.getLogger("headrace.clock")
-
-Empty = queue.Empty
-Full = queue.Full
-_LONGEST_WAIT = 3600.0  # A wait of centuries, or without end, overflows.
-
 raw_lock = threading.Lock  # for O(1) sections that never send, wait or call out
 thread_ident = threading.get_ident
 
 Lock: TypeAlias = Any
 Condition: TypeAlias = Any
 Event: TypeAlias = Any
-
-
-class WakeQueue(Protocol):
-    """What one waiting thread blocks on: whoever wakes it puts something here.
-
-    ``put`` never blocks and takes no lock of ours, so a system clock's wake queue may
-    be put to from a signal handler or a finaliser.
-    """
-
-    def put(self, item: Any, /) -> None:
-        """Wake the waiting thread, or the next ``get``."""
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
-        """Wait for an item; raises ``Empty`` after ``timeout`` seconds."""
-
-    def get_nowait(self) -> Any:
-        """Take an item if there is one, else raise ``Empty``."""
-
-    def empty(self) -> bool:
-        """True when a ``get`` would wait."""
 
 
 class Hold(Protocol):
@@ -98,43 +75,6 @@ class Hold(Protocol):
     def __enter__(self) -> Hold: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
-
-
-class TimerHandle:
-    """One pending call of ``call_later``.
-
-    Attributes:
-        when: The moment it is due, in the clock's own monotonic units.
-    """
-
-    __slots__ = ("_args", "_fn", "_owner", "when")
-
-    def __init__(
-        self, when: float, fn: Callable[..., object], args: Sequence[Any], owner: Any
-    ) -> None:
-        self.when = when
-        self._fn: Callable[..., object] | None = fn
-        self._args: Sequence[Any] = args
-        self._owner = owner
-
-    @property
-    def cancelled(self) -> bool:
-        """True once it can no longer run: cancelled, running or already run."""
-        return self._fn is None
-
-    def cancel(self) -> bool:
-        """Prevent the call.
-
-        Returns:
-            True if this call prevented it, False if it ran or was cancelled before.
-        """
-        return bool(self._owner.cancel_timer(self))
-
-    def disarm(self) -> tuple[Callable[..., object], Sequence[Any]] | None:
-        """Take the call out of the handle; the owner's lock is held."""
-        fn, args = self._fn, self._args
-        self._fn, self._args = None, ()
-        return None if fn is None else (fn, args)
 
 
 class Clock(Protocol):
@@ -236,76 +176,6 @@ class _NoHold:
 _NO_HOLD = _NoHold()
 
 
-class _SignalProofQueue:
-    """What ``queue.SimpleQueue`` is, for a Python older than 3.13.
-
-    There a ``SimpleQueue.get`` with a timeout waits for ever when a signal handler
-    interrupts it and its deadline has passed when the handler returns.  A lock's
-    ``acquire`` with a timeout does not.  ``put`` is as safe as SimpleQueue's, in a
-    signal handler too: two calls of C methods that never wait.
-    """
-
-    __slots__ = ("_gate", "_items")
-
-    def __init__(self) -> None:
-        self._items: deque[Any] = deque()
-        # Closed while locked.  Invariant: each put is followed by an opening, so a
-        # reader that waits at the gate will look again after it.
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def put(self, item: Any, /) -> None:
-        """See :meth:`WakeQueue.put`."""
-        self._items.append(item)
-        try:
-            self._gate.release()
-        except RuntimeError:  # open already
-            return
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
-        """See :meth:`WakeQueue.get`."""
-        end = None if timeout is None else SystemClock.monotonic() + timeout
-        last_look = not block
-        while True:
-            try:
-                item = self._items.popleft()
-            except IndexError:
-                if last_look:
-                    raise Empty from None
-            else:
-                if self._items:  # two puts opened once: let the next reader look too
-                    with contextlib.suppress(RuntimeError):
-                        self._gate.release()
-                return item
-            if end is None:
-                self._gate.acquire()
-            else:
-                left = end - SystemClock.monotonic()
-                last_look = left <= 0 or not self._gate.acquire(timeout=left)
-
-    def get_nowait(self) -> Any:
-        """See :meth:`WakeQueue.get_nowait`."""
-        return self.get(block=False)
-
-    def empty(self) -> bool:
-        """See :meth:`WakeQueue.empty`."""
-        return not self._items
-
-
-_wake_queue: Callable[[], WakeQueue] = (
-    queue.SimpleQueue if sys.version_info >= (3, 13) else _SignalProofQueue
-)
-
-
-def _genuine_monotonic() -> Callable[[], float]:
-    monotonic = time.monotonic  # noqa: TID251  # this module is time's one home
-    if isinstance(monotonic, types.BuiltinFunctionType):
-        return monotonic
-    # Imported while a freezer is active: clock_gettime is not patched by freezegun.
-    gettime, which = time.clock_gettime, time.CLOCK_MONOTONIC
-    return lambda: gettime(which)
-
-
 class SystemClock:
     """Real time; every blocking thing is the standard library's own.
 
@@ -317,11 +187,11 @@ class SystemClock:
         rng: Generator that all jitter is drawn from; a fresh one by default.
     """
 
-    monotonic = staticmethod(_genuine_monotonic())
+    monotonic = staticmethod(RealTime.monotonic)
     lock = staticmethod(threading.Lock)
     condition = staticmethod(threading.Condition)
     event = staticmethod(threading.Event)
-    queue: Callable[[], WakeQueue] = staticmethod(_wake_queue)
+    queue: Callable[[], WakeQueue] = staticmethod(wake_queue)
     future: Callable[[], Future[Any]] = staticmethod(Future)
     reschedule: Callable[[], None] | None = None
     # Out of reach of freezegun's module scan, genuine even if imported while frozen.
@@ -332,17 +202,8 @@ class SystemClock:
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self.rng = random.Random() if rng is None else rng
-        self._reset_timers()
+        self._timers = TimerThread()
         _system_clocks.add(self)
-
-    def _reset_timers(self) -> None:
-        # A forked child has no timer thread; its copy of the pending calls is dropped.
-        self._lock = threading.Lock()  # Guards _heap, _made, _dead, _thread.
-        self._changed = threading.Condition(self._lock)
-        self._heap: list[tuple[float, int, TimerHandle]] = []
-        self._made = 0
-        self._dead = 0
-        self._thread: threading.Thread | None = None
 
     def now(self) -> dt.datetime:
         """See :meth:`Clock.now`; follows freezegun, is always a genuine datetime."""
@@ -378,7 +239,7 @@ class SystemClock:
             left = None if deadline is None else deadline - self.monotonic()
             if left is not None and left <= 0:
                 break
-            condition.wait(left)
+            condition.wait(None if left is None else min(left, LONGEST_WAIT))
             result = predicate()
         return result
 
@@ -396,7 +257,7 @@ class SystemClock:
     @staticmethod
     def join(thread: threading.Thread, timeout: float | None = None) -> bool:
         """See :meth:`Clock.join`."""
-        thread.join(timeout)
+        thread.join(None if timeout is None else min(timeout, LONGEST_WAIT))
         return not thread.is_alive()
 
     @staticmethod
@@ -404,71 +265,20 @@ class SystemClock:
         """See :meth:`Clock.hold`; real time cannot be held."""
         return _NO_HOLD
 
-    # -- timers: one heap, one lazily started daemon thread, deletion when convenient
-
     def call_later(
         self, delay: float, fn: Callable[..., object], *args: Any
     ) -> TimerHandle:
         """See :meth:`Clock.call_later`; an exception of ``fn`` is logged."""
-        when = self.monotonic() + max(0.0, delay)
-        handle = TimerHandle(when, fn, args, self)
-        with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(
-                    target=self._run_timers, name="headrace-clock", daemon=True
-                )
-                thread.start()
-                self._thread = thread  # not before it runs: a start may fail
-            self._made += 1
-            first = not self._heap or when < self._heap[0][0]
-            heapq.heappush(self._heap, (when, self._made, handle))
-            if first:
-                self._changed.notify()
-        return handle
+        return self._timers.call_later(delay, fn, args)
 
-    def cancel_timer(self, handle: TimerHandle) -> bool:
-        """Serve :meth:`TimerHandle.cancel`; amortised O(1)."""
-        with self._lock:
-            if handle.disarm() is None:
-                return False
-            self._dead += 1
-            if self._dead > 100 and self._dead * 2 > len(self._heap):
-                self._heap = [entry for entry in self._heap if not entry[2].cancelled]
-                heapq.heapify(self._heap)
-                self._dead = 0
-            return True
-
-    def _run_timers(self) -> None:
-        while True:
-            with self._lock:
-                fn, args = self._next_due()
-            try:
-                fn(*args)
-            except Exception:  # a callback's: logged, the other timers go on
-                logger.exception("timer callback %r failed; later ones still run", fn)
-            del fn, args
-
-    def _next_due(self) -> tuple[Callable[..., object], Sequence[Any]]:
-        """Wait for the next due call; the lock is held on entry and on return."""
-        while True:
-            if not self._heap:
-                self._changed.wait()
-                continue
-            when, _, handle = self._heap[0]
-            left = when - self.monotonic()
-            if left > 0 and not handle.cancelled:
-                self._changed.wait(min(left, _LONGEST_WAIT))
-                continue
-            heapq.heappop(self._heap)
-            call = handle.disarm()
-            if call is not None:
-                return call
-            self._dead -= 1
+    def forget_timers(self) -> None:
+        """Drop the pending calls and the thread; for a child that was forked."""
+        self._timers.reset()
 
 
 def _after_fork_in_child() -> None:
     for clock in tuple(_system_clocks):
-        clock._reset_timers()  # noqa: SLF001  # of this module
+        clock.forget_timers()
 
 
 _system_clocks: weakref.WeakSet[SystemClock] = weakref.WeakSet()

@@ -30,7 +30,14 @@ STAGES = frozenset(
 PUBLIC_SUBMODULES = frozenset({"actors.errors", "actors.events", "actors.messages"})
 ONLY_FOR = {"actors.testing": "supervision/pytest_plugin.py"}
 
-_CLOCK = frozenset({"actors/clock.py", "actors/testing/"})
+_CLOCK = frozenset(
+    {
+        "actors/clock.py",
+        "actors/_timer_thread.py",
+        "actors/_wake_queue.py",
+        "actors/testing/",
+    }
+)
 _PYKKA = frozenset(f"actors/{name}.py" for name in ("base", "cell", "future", "ref"))
 _POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py", "actors/_cpu_link.py"})
 # A worker's process has neither our clock nor our threads: it watches its life-line.

@@ -27,6 +27,7 @@ from actors.clock import (
     ambient,
     ambient_clock,
 )
+from actors.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,7 +251,7 @@ def test_cancelled_timers_do_not_pile_up(clock: SystemClock) -> None:
     for _ in range(5000):
         clock.call_later(3600, print).cancel()
 
-    assert len(clock._heap) < 300
+    assert len(clock._timers) < 300
     assert kept.cancel()
 
 
@@ -270,6 +271,38 @@ def test_a_failing_callback_is_logged_and_the_next_one_runs(
 
     assert "later ones still run" in caplog.text
     assert "of the callback" in caplog.text
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("error", [SystemExit, Cancelled])
+def test_a_callback_that_wants_to_leave_takes_no_other_with_it(
+    clock: SystemClock, error: type[BaseException]
+) -> None:
+    fired: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def leave() -> None:
+        raise error
+
+    clock.call_later(0, leave)
+    clock.call_later(0.001, fired.put, "next")
+
+    assert fired.get(timeout=LIMIT) == "next"
+
+
+def test_waits_without_end_are_no_error(clock: SystemClock) -> None:
+    condition, thread = clock.condition(), clock.thread(int)
+    thread.start()
+    answers = iter([False, True])
+
+    with condition:
+        clock.call_later(0.01, lambda: _notify(condition))
+        assert clock.wait_for(condition, lambda: next(answers), float("inf"))
+    assert clock.join(thread, float("inf"))
+
+
+def _notify(condition: threading.Condition) -> None:
+    with condition:
+        condition.notify()
 
 
 def test_a_timer_thread_that_cannot_start_is_tried_again(
@@ -303,9 +336,9 @@ def test_a_forked_child_starts_its_own_timer_thread() -> None:
         if child == 0:
             SYSTEM_CLOCK.call_later(0, fired.put, "child")
             word = fired.get(timeout=10)
-            os._exit(0 if word == "child" and not SYSTEM_CLOCK._heap else 1)
+            os._exit(0 if word == "child" and not SYSTEM_CLOCK._timers else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert len(SYSTEM_CLOCK._heap) == 1
+        assert len(SYSTEM_CLOCK._timers) == 1
     """
 
     subprocess.run(

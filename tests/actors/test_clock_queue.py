@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from actors.clock import SYSTEM_CLOCK, Empty, WakeQueue, _SignalProofQueue
+from actors._wake_queue import SignalProofQueue
+from actors.clock import SYSTEM_CLOCK, Empty, WakeQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIMIT = 60.0
 
-both = pytest.mark.parametrize("make", [SYSTEM_CLOCK.queue, _SignalProofQueue])
+both = pytest.mark.parametrize("make", [SYSTEM_CLOCK.queue, SignalProofQueue])
 
 
 @pytest.fixture
@@ -58,6 +59,17 @@ def test_empty_queue_says_so_when_there_is_no_time(
             wake.get(**options)
     with pytest.raises(Empty):
         wake.get_nowait()
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, 1e10])
+@both
+def test_wait_without_end_is_no_error(
+    make: Callable[[], WakeQueue], timeout: float
+) -> None:
+    wake = make()
+    threading.Timer(0.01, wake.put, ["came"]).start()
+
+    assert wake.get(timeout=timeout) == "came"
 
 
 @pytest.mark.concurrent
