@@ -50,6 +50,8 @@ STOP_NOW_LIMIT: Final = 1.0
 """Seconds that children have to give up what they hold when a tree stops now."""
 MARGIN: Final = 1.0
 """Seconds beyond the tree's own deadline before a caller stops waiting for its end."""
+AGES: Final = 1e9
+"""Seconds; thirty years are no limit."""
 
 
 class Budget(NamedTuple):
@@ -152,7 +154,7 @@ class SupervisorRef(ActorRef[Any]):
         """
         self._refuse_from_inside("wait")
         try:
-            exit_ = self._ended.result(timeout)
+            exit_ = self._ended.result(_limit(timeout))
         except NotInTime:
             return False
         error = self._error_of(exit_)
@@ -272,7 +274,7 @@ class SupervisorRef(ActorRef[Any]):
 
     def _has_ended(self, timeout: float | None) -> bool:
         try:
-            self._ended.result(timeout)
+            self._ended.result(_limit(timeout))
         except NotInTime:
             return False
         return True
@@ -309,6 +311,11 @@ class SupervisorRef(ActorRef[Any]):
         failure = StartFailed(message)
         failure.__cause__ = error
         return failure
+
+
+def _limit(timeout: float | None) -> float | None:
+    """What a future takes: none for a limit of decades, which would overflow."""
+    return None if timeout is None or timeout >= AGES else timeout
 
 
 _live_lock = raw_lock()  # Guards _live. Held for O(1) work; nothing else inside.
