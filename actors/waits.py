@@ -17,6 +17,7 @@ from actors.jobs import JobKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from actors._group import Group
     from actors._ledger import Entry
@@ -57,36 +58,39 @@ class Waits:
         with self._lock, contextlib.suppress(ValueError):
             group.waiters.remove(wake)
 
-    @contextlib.contextmanager
-    def waiting_for(self, entry: Entry) -> Iterator[None]:
+    def waiting_for(self, entry: Entry) -> AbstractContextManager[None]:
         """Allow or refuse the calling thread a wait for a job's end.
 
         Raises:
             WouldDeadlock: If only the caller, or only threads that wait like it, could
                 bring that end about.
         """
+        return self.waiting_for_kind(entry.job.kind, entry.job)
+
+    @contextlib.contextmanager
+    def waiting_for_kind(self, kind: JobKind, what: object) -> Iterator[None]:
+        """The same for jobs of a kind; ``what`` they are, for the error's text."""
         mark = role_in(self._owner)
         if mark is None or mark.role is Role.PRODUCER:
             yield
             return
         if mark.role is not Role.JOB:
             msg = (
-                f"{mark.role.value} of {self._name} must not wait for {entry.job!r}: "
+                f"{mark.role.value} of {self._name} must not wait for {what}: "
                 "the pipeline would wait for itself; add a done-callback instead"
             )
             raise WouldDeadlock(msg)
-        kind = entry.job.kind
         if mark.kind is not kind:  # another kind's workers will end it
             yield
             return
-        self._begin(kind, entry)
+        self._begin(kind, what)
         try:
             yield
         finally:
             with self._lock:
                 self._waiting[kind] -= 1
 
-    def _begin(self, kind: JobKind, entry: Entry) -> None:
+    def _begin(self, kind: JobKind, what: object) -> None:
         workers = self._workers[kind]
         with self._lock:
             room = self._waiting[kind] + 1 < workers
@@ -94,7 +98,7 @@ class Waits:
         if not room:
             msg = (
                 f"all {workers} {kind.value} workers of {self._name} would wait for "
-                f"jobs like {entry.job!r}, which no worker is left to run; add workers,"
+                f"jobs like {what}, which no worker is left to run; add workers,"
                 " or let the job submit and return"
             )
             raise WouldDeadlock(msg)
