@@ -33,11 +33,15 @@ class Role(enum.Enum):
 
 
 class Inside(NamedTuple):
-    """The mark: whose, in which role, and for a job its worker's kind."""
+    """The mark: whose, in which role, for a job its worker's kind; and the one before.
+
+    A job of one pipeline may run the done-callback of another's: it is inside both.
+    """
 
     owner: object
     role: Role
     kind: JobKind | None = None
+    outer: Inside | None = None
 
 
 _inside: ContextVar[Inside | None] = ContextVar("headrace_inside", default=None)
@@ -49,15 +53,17 @@ def enter_role(owner: object, role: Role, kind: JobKind | None = None) -> None:
 
 
 def role_in(owner: object) -> Inside | None:
-    """The caller's mark if it is inside ``owner``, else ``None``."""
+    """The caller's innermost mark inside ``owner``, else ``None``."""
     mark = _inside.get()
-    return mark if mark is not None and mark.owner is owner else None
+    while mark is not None and mark.owner is not owner:
+        mark = mark.outer
+    return mark
 
 
 @contextlib.contextmanager
 def inside(owner: object, role: Role) -> Iterator[None]:
     """Mark the calling thread for a block."""
-    token = _inside.set(Inside(owner, role))
+    token = _inside.set(Inside(owner, role, None, _inside.get()))
     try:
         yield
     finally:

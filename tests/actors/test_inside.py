@@ -30,12 +30,18 @@ def test_a_block_marks_its_caller_for_its_owner() -> None:
     assert role_in(OWNER) is None
 
 
-def test_an_inner_block_hides_the_outer_one() -> None:
+def test_the_innermost_mark_of_each_owner_counts() -> None:
     other = object()
 
     with inside(OWNER, Role.SINK), inside(other, Role.CALLBACK):
-        assert role_in(OWNER) is None
-        assert role_in(other) == Inside(other, Role.CALLBACK)
+        within = role_in(other)
+        assert within is not None
+        assert within.role is Role.CALLBACK
+        assert role_in(OWNER) == Inside(OWNER, Role.SINK)
+        with inside(OWNER, Role.LISTENER):
+            innermost = role_in(OWNER)
+            assert innermost is not None
+            assert innermost.role is Role.LISTENER
 
 
 def test_a_block_left_by_an_error_is_over() -> None:
