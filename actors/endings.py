@@ -157,8 +157,9 @@ class Endings:
             entry = self._table.in_hand.get(worker)
             if entry is None or incarnation < self._living.get(worker, 0):
                 return
+            wakes: list[WakeQueue] = []
             if entry.begun_at is None:
-                wake = self.requeue_locked(entry)
+                verdict, wakes = self._put_back(entry)
             else:
                 now = self._clock.monotonic()
                 attempt = _death(entry, reason, entry.begun_at, now)
@@ -171,24 +172,45 @@ class Endings:
                     stopping=self._stopping,
                 )
                 _, wake = self._deliver(entry, verdict, wait=False)
-        if wake is not None:
+                wakes = [] if wake is None else [wake]
+        for wake in wakes:
             wake.put(None)
         if verdict is not None:
             self._after_settle(entry, verdict, attempt)
 
-    def requeue_locked(self, entry: Entry) -> WakeQueue | None:
-        """Put a job that did not run back to the head of its channel."""
+    def give_back(self, taken: Taken) -> None:
+        """Serve :meth:`Ledger.give_back <actors.Ledger.give_back>`."""
+        entry = taken.entry
+        with self._lock:
+            if entry.lease != taken.lease:
+                return
+            verdict, wakes = self._put_back(entry)
+        for wake in wakes:
+            wake.put(None)
+        if verdict is not None:
+            self._after_settle(entry, verdict)
+
+    def _put_back(self, entry: Entry) -> tuple[Verdict | None, list[WakeQueue]]:
+        """Put a job that did not run to the head of its channel; the lock is held.
+
+        In the cancel phase nobody would take it there: it is handed back.
+        """
         self._table.put_back(entry)
-        return self._channels[entry.job.kind].offer_first(entry)
+        if self._stopping and entry.counted:
+            return self._end(entry, JobStatus.RETURNED, returned_error(entry.job))
+        reader = self._channels[entry.job.kind].offer_first(entry)
+        return None, [] if reader is None else [reader]
 
     # -- giving up
 
-    def cancel(self, entry: Entry, reason: str) -> bool:
+    def cancel(self, entry: Entry, reason: str, *, only_waiting: bool = False) -> bool:
         """Serve :meth:`JobFuture.cancel <actors.JobFuture.cancel>`; never blocks."""
         verdict = None
         wakes: list[WakeQueue] = []
         with self._lock:
             if entry.status is JobStatus.RUNNING:
+                if only_waiting and entry.begun_at is not None:
+                    return False
                 entry.cancel_reason = entry.cancel_reason or reason
                 ended = entry.kill is not None or entry.begun_at is None
             elif entry.status in (JobStatus.WAITING, JobStatus.DELAYED):
@@ -228,7 +250,10 @@ class Endings:
 
     def cancel_waiting(self, root: Group, reason: str) -> int:
         """Cancel every job that has not begun; how many."""
-        return sum(self.cancel(entry, reason) for entry in self._waiting(root))
+        return sum(
+            self.cancel(entry, reason, only_waiting=True)
+            for entry in self._waiting(root)
+        )
 
     def _unsettled(self, group: Group) -> list[Entry]:
         with self._lock:

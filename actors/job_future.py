@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["JobFuture"]
 
+logger = logging.getLogger("headrace.job_future")
+
 
 class _Keeper(Protocol):
     """What a future asks of the ledger that its job stands in."""
 
-    def cancel(self, entry: Entry, reason: str) -> bool: ...
+    def cancel(
+        self, entry: Entry, reason: str, *, only_waiting: bool = False
+    ) -> bool: ...
 
     def waiting_for(self, entry: Entry) -> AbstractContextManager[None]: ...
 
@@ -85,6 +90,18 @@ class JobFuture(ClockFuture):
         if self.done() or entry is None:
             return self.cancelled()
         return self._keeper.cancel(entry, "the future was cancelled")
+
+    def cancel_unless_begun(self) -> bool:
+        """Give the job up if it still waits; leave one that runs alone.
+
+        Returns:
+            True when it will not complete.
+        """
+        entry = self._entry
+        if self.done() or entry is None:
+            return self.cancelled()
+        reason = "nobody wants its value any more"
+        return self._keeper.cancel(entry, reason, only_waiting=True)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the job and return its value.
@@ -157,6 +174,14 @@ class JobFuture(ClockFuture):
             self.set_exception(result.error)
 
     def _invoke_callbacks(self) -> None:
-        if self._done_callbacks:  # type: ignore[attr-defined]  # not in typeshed
+        if not self._done_callbacks:  # type: ignore[attr-defined]  # not in typeshed
+            return
+        try:
             with inside(self._keeper, Role.CALLBACK):
                 super()._invoke_callbacks()  # type: ignore[misc]  # not in typeshed
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a callback's own: whoever settles jobs goes on
+            logger.exception(
+                "a done-callback of %r raised; later ones are skipped", self
+            )

@@ -241,12 +241,7 @@ class Ledger:
 
     def give_back(self, taken: Taken) -> None:
         """Put a job that was not run back at the head of its channel."""
-        with self.lock:
-            if taken.entry.lease != taken.lease:
-                return
-            reader = self._endings.requeue_locked(taken.entry)
-        if reader is not None:
-            reader.put(None)
+        self._endings.give_back(taken)
 
     def settle(
         self, taken: Taken, attempt: Attempt, value: Any, token: StopToken
@@ -308,9 +303,9 @@ class Ledger:
 
     # -- giving up
 
-    def cancel(self, entry: Entry, reason: str) -> bool:
+    def cancel(self, entry: Entry, reason: str, *, only_waiting: bool = False) -> bool:
         """Serve :meth:`JobFuture.cancel <actors.JobFuture.cancel>`; never blocks."""
-        return self._endings.cancel(entry, reason)
+        return self._endings.cancel(entry, reason, only_waiting=only_waiting)
 
     def cancel_group(self, group: Group, reason: str) -> int:
         """Cancel every job of a group; how many will not complete."""
@@ -372,7 +367,12 @@ class Ledger:
         Called after the change, on the thread that made it, without the lock; by then
         the job may have gone on, so what is told of the change is passed along.
         """
+        if self._listeners:
+            self.tell(job_event(change, entry, result, retry))
+
+    def tell(self, event: object) -> None:
+        """Tell the listeners an event; their submits and waits are from inside."""
         listeners = self._listeners
         if listeners:
             with inside(self, Role.LISTENER):
-                listeners.emit(job_event(change, entry, result, retry))
+                listeners.emit(event)

@@ -118,9 +118,7 @@ class Calls:
         """Cancel the calls that are out and have not begun; make no more."""
         self.end()
         while self.out:
-            future = self.out.pop()
-            if not future.running():
-                future.cancel()
+            self.out.pop().cancel_unless_begun()
 
     def _run_rest(self) -> None:
         """Submit what is left, values discarded; on a thread of its own."""

@@ -106,7 +106,6 @@ class PipelineRun:
         self.stopped.set_running_or_notify_cancel()  # nobody's cancel() gets at it
         self.producer_error: BaseException | None = None
         self.tree: SupervisorRef | None = None
-        self._listeners = listeners
         self._lock = raw_lock()
         self._waiters: list[WakeQueue] = []
         self._finished = False
@@ -137,8 +136,7 @@ class PipelineRun:
             dispatcher = self.ledger.dispatcher
             if dispatcher is not None:
                 dispatcher.tell_control(WorkerDown(event.child, event.incarnation, why))
-        if self._listeners:
-            self._listeners.emit(event)
+        self.ledger.tell(event)
 
     def tree_ended(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
         """The tree is over: whoever still waits is told, nothing stays open."""
@@ -200,14 +198,16 @@ class PipelineRun:
 
         Args:
             what: The call, for the error.
-            jobs_too: Refuse it to jobs as well.
+            jobs_too: Refuse it to jobs and producers as well.
 
         Raises:
             WouldDeadlock: If the caller is inside the pipeline.
         """
         self.check_process()
         mark = role_in(self.ledger)
-        if mark is None or (mark.role is Role.JOB and not jobs_too):
+        if mark is None:
+            return
+        if mark.role in (Role.JOB, Role.PRODUCER) and not jobs_too:
             return
         msg = (
             f"{what} from inside {mark.role.value} of {self.options.name} would wait "
