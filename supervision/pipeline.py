@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from actors import (
     DeadLetters,
     JobOptions,
+    Report,
     RetryPolicy,
+    Snapshot,
     ambient_clock,
 )
 from actors.errors import ConfigurationError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
     from types import TracebackType
 
-    from actors import Clock, JobKind, JobResult, Report, Snapshot, Submitter, Worker
+    from actors import Clock, JobKind, JobResult, Submitter, Worker
     from supervision.pipeline_options import CpuWorkers, ProducerLike
 
 __all__ = ["Pipeline"]
@@ -161,7 +163,8 @@ class Pipeline(Scope):
             run.start()
             self._present = run
         _live.add(run)
-        watch(self, run.abandoned_by_host)
+        watched = watch(self, run.abandoned_by_host)
+        run.stopped.add_done_callback(lambda _: watched.detach())
         if self._options_of_run.progress:
             start_progress(run)
         return self
@@ -235,15 +238,7 @@ class Pipeline(Scope):
         Raises:
             WouldDeadlock: From inside the pipeline, when it is to wait.
         """
-        run = self._present
-        if run is None:
-            with self._starting:
-                if self._present is None:
-                    self._present = run = PipelineRun(
-                        self._options_of_run, self._listeners
-                    )
-                    run.end("it was shut down", drain=0, grace=0)
-            return
+        run = self._run_to_end()
         if wait:
             run.forbid_wait("shutdown(wait=True)", jobs_too=True)
         run.close_intake("it was shut down")
@@ -255,13 +250,22 @@ class Pipeline(Scope):
             run.end_in_background("it was shut down")
 
     def _end(self, why: str, drain: float | None, grace: float | None) -> Report:
-        run = self._present
-        if run is None:
-            self.shutdown()
-            run = self._present
-            assert run is not None  # shutdown() leaves an ended run
+        run = self._run_to_end()
         run.forbid_wait("stop()", jobs_too=True)
         return run.end(why, drain=drain, grace=grace)
+
+    def _run_to_end(self) -> PipelineRun:
+        """The present run; one that has ended, if it was never started."""
+        run = self._present
+        if run is None:
+            with self._starting:  # it may be starting just now
+                run = self._present
+                if run is None:
+                    run = PipelineRun(self._options_of_run, self._listeners)
+                    run.end("it was never started", drain=0, grace=0)
+                    self._present = run
+        run.check_process()
+        return run
 
     # -- looking
 
@@ -291,11 +295,11 @@ class Pipeline(Scope):
 
     def report(self) -> Report:
         """The sums of this run; after the end, of the last one."""
-        return self.current_run().ledger.report()
+        return self.current_run().ledger.report() if self.has_run else Report()
 
     def snapshot(self) -> Snapshot:
         """Rates, latencies, queue depths and utilisation at this moment."""
-        return self.current_run().snapshot()
+        return self.current_run().snapshot() if self.has_run else Snapshot()
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -349,6 +353,11 @@ class Pipeline(Scope):
         return Scope(self, name or "scope", options, wait=wait, context=context)
 
     # -- private
+
+    @property
+    def has_run(self) -> bool:
+        """True once it was started, or ended before that."""
+        return self._present is not None
 
     def current_run(self) -> PipelineRun:
         """The present run, started if there was none; the ended one after a stop."""

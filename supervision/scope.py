@@ -12,7 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, Final
 
-from actors import NO_OPTIONS, Group, raw_lock
+from actors import NO_OPTIONS, Group, Report, raw_lock
 from actors.errors import ConfigurationError, SinkError
 from supervision.mapping import Calls, MapIterator, ResultsIterator
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextvars import ContextVar
 
-    from actors import Job, JobFuture, JobOptions, JobResult, Report, Submitter
+    from actors import Job, JobFuture, JobOptions, JobResult, Submitter
     from supervision.pipeline import Pipeline
     from supervision.pipeline_run import PipelineRun
 
@@ -169,13 +169,15 @@ class Scope(concurrent.futures.Executor):
         group = Group(f"{self.name}.run", submitter.group, sink=sink)
         mine = submitter.narrowed(group, NO_OPTIONS, wait=self._patience, context=())
         error = None
-        try:
-            for args in zip(*iterables, strict=False):
-                this_key = key(*args) if callable(key) else key
-                mine.submit(fn, args, {}, future=False, key=this_key)
-        except Exception as raised:  # noqa: BLE001  # raised again below
-            error = raised
-        run.wait_for_group(group, None)
+        what = f"those of {self.name}.run()"
+        with run.ledger.waits.waiting_for_kind(mine.kind_of(fn), what):
+            try:
+                for args in zip(*iterables, strict=False):
+                    this_key = key(*args) if callable(key) else key
+                    mine.submit(fn, args, {}, future=False, key=this_key)
+            except Exception as raised:  # noqa: BLE001  # raised again below
+                error = raised
+            run.wait_for_group(group, None)
         if error is not None:
             raise error
         if group.sink_error is not None:
@@ -219,11 +221,15 @@ class Scope(concurrent.futures.Executor):
         Returns:
             How many will not complete; running io jobs end only if they obey.
         """
+        if not self._pipeline.has_run:
+            return 0
         run, submitter = self._bind()
         return run.ledger.cancel_group(submitter.group, reason)
 
     def report(self) -> Report:
         """The sums of the scope's jobs."""
+        if not self._pipeline.has_run:
+            return Report()
         run, submitter = self._bind()
         return run.ledger.report(submitter.group)
 

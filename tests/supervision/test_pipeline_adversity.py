@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import RetryPolicy
-from actors.events import JobRetried
+from actors import Job, RetryPolicy, Worker
+from actors.errors import WouldDeadlock
+from actors.events import ChildRestarted, JobRetried
 from actors.testing import Gate, VirtualClock
 from supervision import Pipeline
 
@@ -167,3 +168,138 @@ def test_a_listener_hears_of_each_retry_as_it_was(clock: VirtualClock) -> None:
 
     assert [event.attempt.number for event in heard] == [1, 2]
     assert [event.due_at for event in heard] == [1.0, 3.0]
+
+
+# -- who may wait, and who must not
+
+
+def test_runs_inside_all_workers_raise_instead_of_hanging(clock: VirtualClock) -> None:
+    gates = [Gate(), Gate()]
+
+    def parent(gate: Gate) -> Any:
+        gate.pass_through()
+        return pipeline.run(square, range(3)).succeeded
+
+    with small(workers=2) as pipeline:
+        futures = [pipeline.submit(parent, gate) for gate in gates]
+        for gate in gates:
+            gate.wait_arrived()
+        for gate in gates:
+            gate.open()
+        errors = [future.exception() for future in futures]
+
+    assert any(isinstance(error, WouldDeadlock) for error in errors)
+
+
+def test_a_run_inside_a_job_works_while_a_worker_is_left(clock: VirtualClock) -> None:
+    with small(workers=2) as pipeline:
+        report = pipeline.submit(lambda: pipeline.run(square, range(3))).result()
+
+    assert report.succeeded == 3
+
+
+def test_a_job_inside_anothers_callback_is_still_a_job(clock: VirtualClock) -> None:
+    """Its submit must not wait for room that only its own worker could make."""
+    with small(workers=1, capacity=1) as ours, small(workers=1) as theirs:
+        gate = Gate()
+        blocker = theirs.submit(gate.pass_through)
+        gate.wait_arrived()
+        waiting = theirs.submit(square, 1)
+
+        def fill(_: object) -> None:
+            for n in range(5):
+                ours.submit(square, n)
+
+        waiting.add_done_callback(fill)
+        assert ours.submit(waiting.cancel).result()
+        gate.open()
+        blocker.result()
+
+    assert ours.report().succeeded == 6
+
+
+def test_a_listener_of_the_tree_never_waits_for_room(clock: VirtualClock) -> None:
+    told: list[object] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, ChildRestarted):
+            told.extend(pipeline.submit(square, n) for n in range(5))
+            with pytest.raises(WouldDeadlock):
+                pipeline.wait()
+            told.append("did not wait")
+
+    with small(workers=1, capacity=1, worker_class=Fragile) as pipeline:
+        pipeline.add_listener(listen)
+        pipeline.submit_job(Job("crash")).result()
+        clock.settle()
+        pipeline.wait()
+
+    assert told[-1] == "did not wait"
+    assert pipeline.report().succeeded == 6
+
+
+class Fragile(Worker):
+    """Loses its thread after the word ``crash``."""
+
+    def handle(self, job: Job) -> Any:
+        if job.payload == "crash":
+            self.source = Broken()
+        return job.payload
+
+
+class Broken:
+    """A source whose item the worker cannot take: the next step crashes it."""
+
+    def take(self, wake: Any) -> object:
+        return object()
+
+    def withdraw(self, wake: Any) -> None:
+        pass
+
+
+# -- callbacks
+
+
+def test_a_callback_that_leaves_python_harms_nobody(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    with small(workers=1) as pipeline:
+        first = pipeline.submit(square, 1)
+        later = pipeline.scope(delay=100).submit(square, 2)
+        first.add_done_callback(leave)
+        later.add_done_callback(leave)
+        first.result()
+        pipeline.submit(square, 3).result()
+        report = pipeline.stop(0)
+
+    assert report.returned == 1
+    assert "a done-callback of" in caplog.text
+
+
+# -- before the start, between runs
+
+
+def test_looking_starts_nothing(clock: VirtualClock) -> None:
+    pipeline = small()
+
+    assert pipeline.report().accepted == 0
+    assert pipeline.snapshot().report.accepted == 0
+    assert pipeline.cancel() == 0
+    assert pipeline.scope("mail").report().accepted == 0
+
+    assert pipeline._present is None
+
+
+def test_many_runs_leave_nothing_behind(clock: VirtualClock) -> None:
+    pipeline = small()
+    runs = []
+    for _ in range(3):
+        with pipeline:
+            pipeline.submit(square, 1)
+        runs.append(weakref.ref(pipeline._present))
+    gc.collect()
+
+    assert [run() is None for run in runs] == [True, True, False]
