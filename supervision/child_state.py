@@ -17,6 +17,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from supervision.child_spec import RestartType
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -108,7 +110,6 @@ class Child:
         "handle",
         "number",
         "restarts",
-        "shown",
         "spec",
         "started_at",
         "state",
@@ -128,7 +129,6 @@ class Child:
         self.was_up = False
         self.group: Group | None = None
         self.timer: Timer | None = None
-        self.shown: Any = None  # its part of the newest picture
 
     @property
     def id(self) -> str:
@@ -139,6 +139,13 @@ class Child:
     def has_had_its_start(self) -> bool:
         """True when the start of the tree need not wait for it any more."""
         return self.was_up or self.state is State.UNDEFINED
+
+    @property
+    def is_gone(self) -> bool:
+        """True when its supervisor knows it no more."""
+        return (
+            self.state is State.UNDEFINED and self.spec.restart is RestartType.TEMPORARY
+        )
 
     def disarm(self) -> None:
         """Cancel the timer of the state that ends now."""

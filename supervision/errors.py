@@ -30,3 +30,13 @@ class SupervisorGaveUp(HeadraceError, RuntimeError):
 
     ``__cause__`` is the last failure.
     """
+
+
+def start_failure(
+    supervisor: str, child_id: str, cause: BaseException | None
+) -> StartFailed:
+    """What a supervisor ends with when one of its children does not start."""
+    message = f"child {child_id!r} of {supervisor} did not start: {cause!r}"
+    failure = StartFailed(message, child_id)
+    failure.__cause__ = cause
+    return failure

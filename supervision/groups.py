@@ -37,11 +37,13 @@ class Groups:
     """The groups of one supervisor."""
 
     def __init__(self) -> None:
-        self._groups: list[Group] = []
+        self._groups: dict[int, Group] = {}  # by their stamp
+        # Invariant: whatever may have a step to do is in here.
+        self._stirred: dict[int, Group] = {}
         self._stamps = 0
 
     def __iter__(self) -> Iterator[Group]:
-        return iter(tuple(self._groups))
+        return iter(tuple(self._groups.values()))
 
     def gather(self, members: list[Child], at: float | None) -> Group:
         """Put children in a new group, out of the ones that they were in.
@@ -55,23 +57,40 @@ class Groups:
         for child in members:
             self.leave(child)
             child.group = group
-        self._groups.append(group)
+        self._groups[group.stamp] = group
+        self.stir(group)
         return group
+
+    def stir(self, group: Group) -> None:
+        """Something has changed that may let the group do a step."""
+        if group.stamp in self._groups:
+            self._stirred[group.stamp] = group
+
+    def stirred(self) -> Iterator[Group]:
+        """The groups that may have a step to do."""
+        return iter(tuple(self._stirred.values()))
+
+    def rest(self, group: Group) -> None:
+        """The group has nothing to do until it is stirred."""
+        self._stirred.pop(group.stamp, None)
 
     def leave(self, child: Child) -> None:
         """Take a child out of its group, if it is in one."""
         group, child.group = child.group, None
         if group is None:
             return
-        group.members = [each for each in group.members if each is not child]
-        if not group.members:
+        group.members.remove(child)
+        if group.members:
+            self.stir(group)
+        else:
             self._drop(group)
 
     def come_due(self, stamp: int) -> None:
         """The moment of the group with that stamp has come, if it is still there."""
-        for group in self._groups:
-            if group.stamp == stamp:
-                group.at = group.timer = None
+        group = self._groups.get(stamp)
+        if group is not None:
+            group.at = group.timer = None
+            self.stir(group)
 
     def clear(self) -> None:
         """Nobody starts any more."""
@@ -81,6 +100,7 @@ class Groups:
             self._drop(group)
 
     def _drop(self, group: Group) -> None:
-        self._groups.remove(group)
+        del self._groups[group.stamp]
+        self.rest(group)
         if group.timer is not None:
             group.timer.cancel()

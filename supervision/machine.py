@@ -27,9 +27,8 @@ from actors.events import (
     RestartScheduled,
     TreeGaveUp,
 )
-from supervision.child_spec import RestartType
 from supervision.child_state import EXPECTED, LIVE, Child, Due, Mode, State
-from supervision.errors import StartFailed
+from supervision.errors import start_failure
 from supervision.groups import Groups
 from supervision.strategies import RestartWindow
 
@@ -77,6 +76,11 @@ class Machine:
         self.window = RestartWindow(spec.intensity, spec.period)
         self._hands = hands
         self._rng = rng
+        self.changed: list[Child] = []  # since whoever shows them last looked
+        self._by_id = {child.id: child for child in children}
+        # Taken from the end, so that no step looks at the children it is done with.
+        self._unstarted = children[::-1]
+        self._to_stop: list[Child] = []
         self._groups = Groups()
         self._now = 0.0
 
@@ -94,7 +98,7 @@ class Machine:
         if not self._expected("started", child, number):
             return
         child.disarm()
-        child.state = State.RUNNING
+        self._become(child, State.RUNNING)
         child.started_at = now
         event = ChildRestarted if child.was_up else ChildStarted
         child.was_up = True
@@ -107,7 +111,7 @@ class Machine:
         self._now = now
         if not self._expected("failing", child, number):
             return
-        child.state = State.FAILING
+        self._become(child, State.FAILING)
         self._hands.emit(ChildFailing(*self._who(child)))
         if child.spec.shutdown is not None:
             limit = child.spec.shutdown or IDLE_GRACE
@@ -127,11 +131,10 @@ class Machine:
             self._groups.come_due(due.number)
             self._advance()
             return
-        for child in self.children:
-            if child.id == due.child and self._expected(due.what, child, due.number):
-                self._out_of_time(child)
-                self._advance()
-                return
+        child = self._by_id[due.child]
+        if self._expected(due.what, child, due.number):
+            self._out_of_time(child)
+            self._advance()
 
     def stop(self, exit_: Exit, deadline: float | None, now: float) -> None:
         """End: stop all children in reverse order, then leave with ``exit``.
@@ -157,6 +160,12 @@ class Machine:
             if child.state is State.STOPPING:
                 self._stop(child)
         self._advance()
+
+    def _become(self, child: Child, state: State) -> None:
+        child.state = state
+        self.changed.append(child)
+        if child.group is not None:
+            self._groups.stir(child.group)
 
     # -- endings of one child
 
@@ -196,14 +205,15 @@ class Machine:
         if exit_.kind == "fatal":
             self._begin_stop(exit_)
         elif was is State.STARTING and self._fails_the_start(child, exit_):
-            self._begin_stop(self._start_failure(child, exit_))
+            failure = start_failure(self.name, child.id, exit_.error)
+            self._begin_stop(Exit("start_failed", failure, exit_.traceback))
 
         if self.mode is Mode.STOPPING:
             self._finalize(child)
         elif group is not None and not group.starting:  # its group is being stopped
             asked = was is State.STOPPING
             if child.spec.restart.comes_back(exit_.kind, asked=asked):
-                child.state = State.RESTARTING
+                self._become(child, State.RESTARTING)
             else:
                 self._finalize(child)
         elif child.spec.restart.restarts(exit_.kind):
@@ -214,19 +224,11 @@ class Machine:
     def _fails_the_start(self, child: Child, exit_: Exit) -> bool:
         return self.mode is Mode.STARTING and not child.was_up and exit_.abnormal
 
-    def _start_failure(self, child: Child, exit_: Exit) -> Exit:
-        failure = StartFailed(
-            f"child {child.id!r} of {self.name} did not start: {exit_.error!r}",
-            child.id,
-        )
-        failure.__cause__ = exit_.error
-        return Exit("start_failed", failure, exit_.traceback)
-
     def _finalize(self, child: Child) -> None:
         self._groups.leave(child)
         child.disarm()
-        child.state = State.UNDEFINED
-        if child.spec.restart is RestartType.TEMPORARY:
+        self._become(child, State.UNDEFINED)
+        if child.is_gone:
             self.children.remove(child)
         exit_ = child.exit or Exit("shutdown")
         self._hands.finalize(child, exit_)
@@ -236,7 +238,7 @@ class Machine:
 
     def _want_restart(self, child: Child, exit_: Exit) -> None:
         window = self.window
-        child.state = State.RESTARTING
+        self._become(child, State.RESTARTING)
         if window.note(self._now):
             child.restarts += 1
             self._schedule(child)
@@ -290,13 +292,16 @@ class Machine:
         """Do the next thing that can be done now; False when there is none."""
         if self.mode is Mode.STOPPING:
             return self._step_to_the_end()
-        if any(self._step_of(group) for group in self._groups):
-            return True
-        if self.mode is Mode.STARTING and all(
-            child.has_had_its_start for child in self.children
-        ):
-            self.mode = Mode.RUNNING
-            self._hands.ready()
+        for group in self._groups.stirred():
+            if self._step_of(group):
+                return True
+            self._groups.rest(group)
+        if self.mode is Mode.STARTING:
+            while self._unstarted and self._unstarted[-1].has_had_its_start:
+                self._unstarted.pop()
+            if not self._unstarted:
+                self.mode = Mode.RUNNING
+                self._hands.ready()
         return False
 
     def _step_of(self, group: Group) -> bool:
@@ -318,19 +323,20 @@ class Machine:
         return False
 
     def _step_to_the_end(self) -> bool:
-        for child in reversed(self.children):
+        while self._to_stop:
+            child = self._to_stop[-1]
             if child.state in LIVE:
                 return self._stop_unless_asked(child)
             if child.state is not State.UNDEFINED:
                 self._finalize(child)
-                return True
+            self._to_stop.pop()
         self.mode = Mode.OVER
         assert self.exit is not None
         self._hands.end(self.exit)
         return False
 
     def _start(self, child: Child) -> None:
-        child.state = State.STARTING
+        self._become(child, State.STARTING)
         child.started_at = None
         try:
             child.number = self._hands.start(child)
@@ -340,12 +346,7 @@ class Machine:
         if child.spec.start_timeout is not None:
             self._arm(child, self._now + child.spec.start_timeout, "start_due")
 
-    def _arm(
-        self,
-        child: Child,
-        moment: float,
-        what: DueKind,
-    ) -> None:
+    def _arm(self, child: Child, moment: float, what: DueKind) -> None:
         child.disarm()
         due = Due(what, child.id, child.number)
         child.timer = self._hands.call_at(moment, due)
@@ -360,6 +361,7 @@ class Machine:
         elif self.mode is not Mode.OVER:
             self.mode = Mode.STOPPING
             self.exit = exit_
+            self._to_stop = list(self.children)
             self._groups.clear()
 
     def _shorten(self, deadline: float | None) -> None:
@@ -384,7 +386,7 @@ class Machine:
         limit = min((each for each in limits if each is not None), default=None)
         busy = limit == 0 and self._hands.busy(child)
         child.disarm()
-        child.state = State.STOPPING
+        self._become(child, State.STOPPING)
         self._hands.stop(child, None if limit is None else self._now + limit)
         if limit is None:
             return

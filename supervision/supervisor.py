@@ -23,7 +23,7 @@ from supervision.hands import CellHands, make_cell
 from supervision.last_will import LastWill
 from supervision.machine import Machine
 from supervision.supervisor_ref import Budget, SupervisorRef
-from supervision.tree import Board, Refs, Tree, picture_of
+from supervision.tree import Board, Painter, Refs, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -173,8 +173,11 @@ class Supervisor(Actor):
         self._board = board
         self._hear_by: Callable[[Heard], bool] = self.actor_ref.tell_control
         self._hands = CellHands(board, self._call_at, self._on_ready)
+        children = self._children()
+        self._painter = Painter(children)
+        board.picture = self._painter.paint(())
         self._machine = machine = Machine(
-            board.name, self._spec, self._children(), self._hands, rng=self.clock.rng
+            board.name, self._spec, children, self._hands, rng=self.clock.rng
         )
         machine.begin(self.clock.monotonic())
         self._publish()
@@ -261,7 +264,9 @@ class Supervisor(Actor):
     def _publish(self) -> Exit | None:
         """Show the children as they are now; the exit, if it is time to go."""
         assert self._machine is not None
-        self._board.picture = picture_of(self._machine.children)
+        changed, self._machine.changed = self._machine.changed, []
+        if changed:
+            self._board.picture = self._painter.paint(changed)
         return self._hands.exit
 
 

@@ -12,7 +12,7 @@ newest one from any thread, without a message and without a lock.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
 from actors import raw_lock
 from actors.events import Listeners, MessageUndelivered
@@ -20,7 +20,7 @@ from supervision.child_state import State
 from supervision.crash_log import CrashLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import pykka
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from supervision.child_spec import ChildSpec
     from supervision.child_state import Child
 
-__all__ = ["Board", "ChildCounts", "ChildInfo", "Picture", "Refs", "Tree"]
+__all__ = ["Board", "ChildCounts", "ChildInfo", "Painter", "Picture", "Refs", "Tree"]
 
 A = TypeVar("A", bound="pykka.Actor")
 
@@ -97,25 +97,38 @@ _PUBLIC: Final[Mapping[State, str]] = {
 }
 
 
-def picture_of(children: Sequence[Child]) -> Picture:
-    """Take a picture; on the supervisor's thread."""
-    return Picture(tuple(map(_info_of, children)))
+class Painter:
+    """Makes the pictures of one supervisor; on its thread.
+
+    Only children that have changed are drawn anew: 1,000 that crash at once are 6,000
+    transitions.
+
+    Args:
+        children: In the order of start.
+    """
+
+    def __init__(self, children: Iterable[Child]) -> None:
+        self._infos = {child.id: _info_of(child) for child in children}
+
+    def paint(self, changed: Iterable[Child]) -> Picture:
+        """The picture after the children in ``changed`` have changed."""
+        for child in changed:
+            if child.is_gone:
+                self._infos.pop(child.id, None)
+            else:
+                self._infos[child.id] = _info_of(child)
+        return Picture(tuple(self._infos.values()))
 
 
 def _info_of(child: Child) -> ChildInfo:
-    state, shown = _PUBLIC[child.state], cast("ChildInfo | None", child.shown)
-    # Most children are as they were: 200 that crash at once are 600 transitions.
-    if shown is not None and shown[1] is state and shown[3] == child.number:
-        return shown
-    child.shown = info = ChildInfo(
+    return ChildInfo(
         child.id,
-        state,
+        _PUBLIC[child.state],
         child.handle.ref,
         child.number,
         child.restarts,
         child.spec.is_supervisor,
     )
-    return info
 
 
 class Refs:

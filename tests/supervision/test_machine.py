@@ -729,3 +729,26 @@ def check(tree: Any) -> None:
         if coming:
             moving = {State.STARTING, State.STOPPING, State.FAILING}
             assert tree.hands.timers or any(k.state in moving for k in machine.children)
+
+
+def test_work_of_a_machine_grows_with_its_children_and_not_faster() -> None:
+    # 200 children that crash at once do not make it look at 200 groups at each notice
+    def looks(count: int) -> int:
+        tree = Tree([str(n) for n in range(count)], intensity=10_000).up()
+        seen = 0
+
+        def step_of(group: Any) -> bool:
+            nonlocal seen
+            seen += 1
+            return bool(Machine._step_of(tree.machine, group))
+
+        tree.machine._step_of = step_of
+        for child in tree.kids:
+            tree.down(child)
+        tree.advance(0)
+        for child in tree.kids:
+            tree.started(child)
+        assert tree.states() == "running " * (count - 1) + "running"
+        return seen
+
+    assert looks(200) <= 11 * looks(20)

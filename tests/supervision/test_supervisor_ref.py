@@ -95,3 +95,23 @@ def test_spec_is_a_key_for_its_ref(ours: Nursery) -> None:
     spec = ours.spec("a")
     with ours.grow([spec]) as tree:
         assert tree.ref(spec) is tree.ref("a")
+
+
+def test_picture_is_redrawn_for_those_that_changed_alone(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    # R21a
+    with ours.grow([ours.spec("a", restart="temporary"), "b", "c"]) as tree:
+        before = tree.which_children()
+        tree.ref("a").tell(boom)
+        tree.ref("c").tell(boom)
+        clock.settle()
+
+        after = tree.which_children()
+
+        assert [child.id for child in before] == ["a", "b", "c"]
+        assert [(child.id, child.incarnation) for child in after] == [
+            ("b", 1),
+            ("c", 2),
+        ]
+        assert after[0] is before[1]
