@@ -165,6 +165,7 @@ class Cell:
         self._leftovers: list[Any] = []
         self._watchers: list[Callable[[Exit], object]] = []
         self._zombies: tuple[Zombie, ...] = ()
+        self._condemned: Sequence[pykka.ActorRef[Any]] | None = None
         self._lock = raw_lock()
         self.ref: ActorRef[Any] = ActorRef(self)
 
@@ -352,7 +353,19 @@ class Cell:
             return
         self.finalize(exit)
         if not self.supervised and exit.kind == "fatal" and run.escaping is None:
-            pykka.ActorRegistry.stop_all()  # what Pykka does
+            self.condemn_all()
+            for ref in reversed(self._condemned or ()):
+                ref.stop()
+
+    def condemn_all(self) -> None:
+        """Note which actors go down with this one, as Pykka has it.
+
+        Those that are there now: one that is started while the hooks still run, by
+        somebody who has seen the others end, is spared.
+        """
+        if self._condemned is None:
+            others = pykka.ActorRegistry.get_all()
+            self._condemned = [ref for ref in others if ref.actor_urn != self.urn]
 
     def keep_undelivered(
         self, message: Any, why: str, error: BaseException | None = None

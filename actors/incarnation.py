@@ -316,7 +316,7 @@ class Incarnation:
             return exit_
         if not cell.supervised:
             if exit_.kind == "fatal":
-                self.log.debug("%r in %s. Stopping all actors.", error, actor)
+                self._bring_all_down(error)
             cell.close()
             self.log.debug("Stopped %s", actor)
         return self._hook(exit_, actor.on_stop)
@@ -334,9 +334,14 @@ class Incarnation:
             if exit_.kind == "failed" and not self.cell.supervised:
                 self.escaping = error
             elif not self.cell.supervised:
-                self.log.debug("%r in %s. Stopping all actors.", error, self.actor)
+                self._bring_all_down(error)
             return Exit("fatal", error, message=exit_.message)
         return exit_
+
+    def _bring_all_down(self, error: BaseException | None) -> None:
+        """Say what a BaseException of a plain actor does; the cell does it."""
+        self.log.debug("%r in %s. Stopping all actors.", error, self.actor)
+        self.cell.condemn_all()
 
     @property
     def log(self) -> logging.Logger:

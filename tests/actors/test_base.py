@@ -446,6 +446,25 @@ def test_f7_base_exception_in_on_stop_still_answers(clock: VirtualClock) -> None
     assert not other.is_alive()  # what Pykka does with a BaseException
 
 
+def test_base_exception_spares_an_actor_started_after_it(clock: VirtualClock) -> None:
+    gate = Gate()
+
+    class Fatal(Plain):
+        def on_stop(self) -> None:
+            gate.pass_through()
+
+    ref, other = Fatal.start(), Plain.start()
+    ref.tell(SystemExit())
+    gate.wait_arrived()
+    later = Plain.start()
+    gate.open()
+    clock.join(thread_of(ref))
+
+    assert not other.is_alive()
+    assert later.is_alive()
+    later.stop()
+
+
 def test_f7_base_exception_in_on_failure_still_ends_the_rest(
     clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
