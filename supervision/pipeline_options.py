@@ -108,13 +108,14 @@ def check_producers(producers: Iterable[ProducerLike]) -> tuple[ProducerLike, ..
         producers = (producers,)
     checked = tuple(producers)
     for place, given in enumerate(list[object](checked)):  # hosts without type checks
-        good = isinstance(given, (Producer, ChildSpec, Iterable)) or (
-            isinstance(given, type) and issubclass(given, Producer)
+        cls = given.actor_class if isinstance(given, ChildSpec) else given
+        good = isinstance(given, (Producer, Iterable)) or (
+            isinstance(cls, type) and issubclass(cls, Producer)
         )
         if not good or isinstance(given, (str, bytes)):
             msg = (
                 f"producers[{place}] must be a Producer, a Producer class, a ChildSpec "
-                f"or an iterable of jobs, got {given!r}"
+                f"of one or an iterable of jobs, got {given!r}"
             )
             raise ConfigurationError(msg)
     return checked

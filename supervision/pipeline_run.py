@@ -5,7 +5,7 @@ that a pipeline nobody holds can be noticed and its run ended.
 
 :Runs on: the host's threads; ``tree_ended`` on the thread that ends the tree.
 :Owns: the ledger, the tree, the stop token, the counters, the state of the ending.
-:Guards: ``_lock`` guards ``_waiters``, ``_finished`` and the count of producers.
+:Guards: ``_lock`` guards ``_waiters`` and ``_finished``.
 :Blocks: ``start`` until all children run; ``wait``, ``drain`` and ``end`` as they say.
 """
 
@@ -44,6 +44,7 @@ from actors.events import ChildAbandoned, ChildDown, Listeners
 from actors.messages import WorkerDown
 from supervision.mapping import Maps
 from supervision.pipeline_tree import build_tree
+from supervision.producing import Producers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,15 +103,16 @@ class PipelineRun:
         )
         self.metrics = Metrics(self.clock)
         self.maps = Maps(self.clock, self._wake)
+        self.producers = Producers(
+            len(options.producers), f"{options.name}/producers", self._wake
+        )
         self.stopped: Future[Report] = self.clock.future()
         self.stopped.set_running_or_notify_cancel()  # nobody's cancel() gets at it
-        self.producer_error: BaseException | None = None
         self.tree: SupervisorRef | None = None
         self._lock = raw_lock()
         self._waiters: list[WakeQueue] = []
         self._finished = False
         self._hurry = False
-        self._producers = len(options.producers)
         self._raised = False  # what went wrong was raised to the host once
 
     # -- start
@@ -136,6 +138,7 @@ class PipelineRun:
             dispatcher = self.ledger.dispatcher
             if dispatcher is not None:
                 dispatcher.tell_control(WorkerDown(event.child, event.incarnation, why))
+        self.producers.hear(event)
         self.ledger.tell(event)
 
     def tree_ended(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
@@ -150,16 +153,6 @@ class PipelineRun:
             )
         self.token.cancel(why)
         self._finish(why)
-
-    # -- producers
-
-    def producer_ended(self, error: BaseException | None) -> None:
-        """One producer has no more; on its thread."""
-        with self._lock:
-            self._producers -= 1
-            if error is not None and self.producer_error is None:
-                self.producer_error = error
-        self._wake()
 
     # -- looking
 
@@ -233,7 +226,7 @@ class PipelineRun:
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         done = self._wait_until(
             # The producers first: what the last one brought is accepted by then.
-            lambda: self._finished or (self._producers <= 0 and self._quiet()),
+            lambda: self._finished or (self.producers.all_ended and self._quiet()),
             deadline,
             root,
         )
@@ -246,9 +239,9 @@ class PipelineRun:
         root = self.ledger.root
         if self._raised:
             return
-        if self.producer_error is not None:
+        error = self.producers.error
+        if error is not None:
             self._raised = True
-            error = self.producer_error
             msg = f"a producer of {self.options.name} raised {error!r}"
             raise ProducerError(msg) from error
         if root.sink_error is not None:

@@ -22,6 +22,7 @@ The collector's is shielded: it delivers what a cancel hands back.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +39,7 @@ from actors import (
     Worker,
     WorkerWiring,
 )
-from supervision.child_spec import ChildSpec
+from supervision.child_spec import ChildSpec, RestartType
 from supervision.strategies import Backoff, Strategy
 from supervision.supervisor import Supervisor
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actors import Engine, Group
-    from supervision.child_spec import Siblings
+    from supervision.child_spec import Kwargs, Siblings
     from supervision.pipeline_options import ProducerLike
     from supervision.pipeline_run import PipelineRun
     from supervision.supervisor_ref import SupervisorRef
@@ -191,13 +192,25 @@ def _producers(run: PipelineRun, siblings: Siblings) -> Mapping[str, Any]:  # no
 
 
 def _producer(run: PipelineRun, given: ProducerLike, name: str) -> ChildSpec[Any]:
+    spec = _spec_of(given, name)
     wiring = ProducerWiring(
         run.ledger,
         lambda item, token: run.submitter.submit_job(item, future=False, token=token),
-        run.producer_ended,
+        functools.partial(run.producers.ended, spec.id),
     )
+    run.producers.add(spec.id)
+    return dataclasses.replace(spec, kwargs=_wired(spec.kwargs, wiring))
+
+
+def _spec_of(given: ProducerLike, name: str) -> ChildSpec[Any]:
     if isinstance(given, ChildSpec):
-        return given
+        # Only a producer that says it resumes is begun again after it raised.
+        again = given.actor_class.restart != "temporary"
+        return (
+            given
+            if again
+            else dataclasses.replace(given, restart=RestartType.TEMPORARY)
+        )
     if isinstance(given, Producer):
         args, kwargs = given.made_with
         cls = type(given)
@@ -205,11 +218,10 @@ def _producer(run: PipelineRun, given: ProducerLike, name: str) -> ChildSpec[Any
         cls, args, kwargs = given, (), {}
     else:
         cls, args, kwargs = Producer, (given,), {}
-    return ChildSpec(
-        cls,
-        args,
-        {**kwargs, "wiring": wiring},
-        id=name,
-        restart=cls.restart,
-        after_start=None,
-    )
+    return ChildSpec(cls, args, kwargs, id=name, restart=cls.restart)
+
+
+def _wired(kwargs: Kwargs, wiring: ProducerWiring) -> Kwargs:
+    if callable(kwargs):
+        return lambda siblings: {**kwargs(siblings), "wiring": wiring}
+    return {**kwargs, "wiring": wiring}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import Job, RetryPolicy, Worker
-from actors.errors import WouldDeadlock
+from actors import Job, Producer, RetryPolicy, Worker
+from actors.errors import ConfigurationError, ProducerError, WouldDeadlock
 from actors.events import ChildRestarted, JobRetried
 from actors.testing import Gate, VirtualClock
-from supervision import Pipeline
+from supervision import ChildSpec, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,3 +303,100 @@ def test_many_runs_leave_nothing_behind(clock: VirtualClock) -> None:
     gc.collect()
 
     assert [run() is None for run in runs] == [True, True, False]
+
+
+# -- producers
+
+
+class Two(Producer):
+    def produce(self) -> Iterator[Any]:
+        yield Job(square, 1)
+        yield Job(square, 2)
+
+
+class Relay(Producer):
+    """Resumes by itself: each incarnation goes on where the last one broke."""
+
+    restart = "transient"
+
+    def __init__(self, items: list[int]) -> None:
+        super().__init__()
+        self.items = items
+
+    def produce(self) -> Iterator[Any]:
+        while self.items:
+            yield Job(square, self.items.pop())
+            if len(self.items) % 2:
+                raise OSError("the line broke")
+
+
+class Quitter(Producer):
+    def produce(self) -> Iterator[Any]:
+        yield Job(square, 1)
+        self.stop()
+        yield Job(square, 2)
+
+
+@pytest.mark.parametrize("kwargs", [{}, lambda siblings: {}])
+def test_a_child_spec_of_a_producer_is_wired(clock: VirtualClock, kwargs: Any) -> None:
+    with small(producers=[ChildSpec(Two, (), kwargs, id="two")]) as pipeline:
+        assert pipeline.wait()
+
+    assert pipeline.report().succeeded == 2
+
+
+def test_a_child_spec_of_something_else_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="producers"):
+        Pipeline(producers=[ChildSpec(Worker)])
+
+
+def test_a_spec_begins_no_broken_iterator_again(clock: VirtualClock) -> None:
+    class Breaks(Producer):
+        def produce(self) -> Iterator[Any]:
+            yield Job(square, 1)
+            raise OSError("broke")
+
+    spec = ChildSpec(Breaks, restart="permanent")
+    with pytest.raises(ProducerError), small(producers=[spec]) as pipeline:
+        pipeline.wait()
+
+    assert pipeline.report().accepted == 1
+
+
+def test_a_producer_that_resumes_is_restarted(clock: VirtualClock) -> None:
+    with small(producers=[Relay([1, 2, 3, 4])]) as pipeline:
+        assert pipeline.wait()
+
+    assert pipeline.report().succeeded == 4
+
+
+def test_a_producer_that_breaks_too_often_ends_the_wait(clock: VirtualClock) -> None:
+    with (
+        pytest.raises(ProducerError, match="the line broke"),
+        small(producers=[Relay(list(range(100)))]) as pipeline,
+    ):
+        pipeline.wait()
+
+
+def test_a_producer_that_stops_itself_has_ended(clock: VirtualClock) -> None:
+    with small(producers=[Quitter()]) as pipeline:
+        assert pipeline.wait()
+
+    assert pipeline.report().succeeded >= 1
+
+
+def test_a_producer_that_hangs_is_no_error_of_the_stop(clock: VirtualClock) -> None:
+    gate = Gate()
+
+    def source() -> Iterator[Any]:
+        yield Job(square, 1)
+        gate.pass_through()
+
+    with small(producers=[source()]) as pipeline:
+        gate.wait_arrived()
+        report = pipeline.stop(3)
+
+    assert report.ok
+    assert clock.monotonic() <= 3
+    gate.open()
+    clock.settle()
