@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -156,6 +157,22 @@ def test_every_promise_names_a_test_that_exists() -> None:
 
     assert len(promised) == 7
     assert set(promised) - tests == set()
+
+
+@pytest.mark.parametrize("document", ["README.rst", "CHANGELOG.rst"])
+def test_every_public_name_in_a_document_exists(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    names = set(re.findall(r"``((?:actors|supervision)(?:\.\w+)+)\b", text))
+
+    assert {name for name in names if not _exists(name)} == set()
+
+
+def _exists(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True
 
 
 def test_every_file_that_the_readme_names_exists() -> None:
