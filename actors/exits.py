@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from actors._stack import error_text
 
 if TYPE_CHECKING:
     from actors.cell import Cell
@@ -175,7 +176,7 @@ def strip(error: BaseException | None) -> str:
     if error is None:
         return ""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = error_text(error)
     except Exception as other:  # noqa: BLE001  # the host's class: told in its place
         text = f"{type(error).__name__} (cannot be shown: {other!r})\n"
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""The stack of another thread, as text."""
+"""The stack of another thread, and that of an error, as text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from actors._stack import stack_of
+import pytest
+
+from actors._stack import _texts, error_text, stack_of
 from actors.testing import Gate, VirtualClock
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Callable
 
 
 def test_stack_is_what_format_stack_says() -> None:
@@ -54,3 +56,78 @@ def test_only_the_innermost_frames_of_a_deep_stack_are_kept() -> None:
         return deep(depth - 1) if depth else stack_of(threading.get_ident())
 
     assert 90 < deep(150).count(" in deep\n") < 150
+
+
+# -- errors
+
+
+def _raised_at(depth: int, error: Exception) -> Exception:
+    def go(depth: int) -> None:
+        if depth:
+            go(depth - 1)
+        raise error
+
+    try:
+        go(depth)
+    except Exception as caught:  # noqa: BLE001  # any kind is asked about
+        return caught
+    raise AssertionError
+
+
+def _chained() -> BaseException:
+    try:
+        raise KeyError("inner")
+    except KeyError as inner:
+        return _raised_at(1, ValueError("outer").with_traceback(inner.__traceback__))
+
+
+def _with_suggestion() -> BaseException:
+    counter = 1
+    try:
+        eval("countr")
+    except NameError as error:
+        del counter
+        return error
+    raise AssertionError
+
+
+def _noted() -> BaseException:
+    error = _raised_at(0, ValueError("two\nlines"))
+    error.add_note("a note")
+    return error
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _raised_at(3, ValueError("x")),
+        lambda: _raised_at(200, RecursionError("deep")),
+        lambda: _raised_at(0, SyntaxError("bad", ("f.py", 1, 2, "a b", 1, 3))),
+        lambda: _raised_at(0, ExceptionGroup("g", [_raised_at(1, KeyError("k"))])),
+        lambda: ValueError("never raised"),
+        _chained,
+        _noted,
+        _with_suggestion,
+    ],
+)
+def test_error_is_told_as_python_tells_it(
+    make: Callable[[], BaseException], again: bool
+) -> None:
+    if again:
+        error_text(make())
+
+    error = make()
+
+    assert error_text(error) == "".join(traceback.format_exception(error))
+
+
+def test_texts_of_many_errors_do_not_pile_up() -> None:
+    for number in range(500):
+        space: dict[str, Any] = {}
+        exec(f"def fail():\n    raise ValueError({number})", space)
+        with pytest.raises(ValueError, match=str(number)) as caught:
+            space["fail"]()
+        assert f"ValueError: {number}" in error_text(caught.value)
+
+    assert len(_texts) <= 100
