@@ -124,9 +124,8 @@ class Collector(Stage):
         delivered: list[Delivery] = []
         report_by = clock.monotonic() + _LONGEST_SILENCE
         try:
-            for place, delivery in enumerate(item):
-                if self.stop_token.cancelled:
-                    deliveries.put_back(item[place:], self)
+            for delivery in item:
+                if self.stop_token.cancelled:  # the rest is the next collector's
                     self.source = None  # the order to stop is on its way
                     break
                 if self._deliver(wiring, delivery):

@@ -141,16 +141,6 @@ class Deliveries:
                 delivery.state = DeliveryState.HANDED
             return mine
 
-    def put_back(self, batch: Iterable[Delivery], owner: object) -> None:
-        """Return results that were taken and not handed, for the next collector."""
-        wakes: list[WakeQueue] = []
-        with self._lock:
-            for delivery in batch:
-                if delivery.state is DeliveryState.TAKEN and delivery.owner is owner:
-                    wakes += self._ready_again_locked(delivery)
-        for wake in wakes:
-            wake.put(None)
-
     def recover(self) -> None:
         """After a collector's death: what it had not handed is ready again."""
         with self._lock:

@@ -157,31 +157,6 @@ def test_only_its_taker_may_hand_a_result(desk: Desk) -> None:
     assert desk.deliveries.hand(delivery, ONE)
 
 
-def test_only_its_taker_may_put_a_result_back(desk: Desk) -> None:
-    delivery = desk.enter(1)
-    desk.take(ONE)
-
-    desk.deliveries.put_back([delivery], OTHER)
-    assert delivery.state is TAKEN
-    desk.deliveries.put_back([delivery], ONE)
-
-    assert delivery.state is READY
-    assert desk.take(OTHER) == [delivery]
-
-
-def test_what_is_put_back_goes_first_and_in_order(desk: Desk) -> None:
-    for number in (1, 2, 3):
-        desk.enter(number)
-    batch = desk.take()
-    desk.enter(4)
-    desk.deliveries.hand(batch[0], ONE)
-
-    desk.deliveries.put_back(batch, ONE)  # the handed one stays with its taker
-
-    assert desk.numbers(OTHER) == [2, 3, 4]
-    assert batch[0].state is HANDED
-
-
 @pytest.mark.parametrize("state", [READY, TAKEN, KEPT])
 def test_only_a_handed_result_is_acknowledged(desk: Desk, state: DeliveryState) -> None:
     delivery = desk.enter(1)
@@ -241,7 +216,6 @@ def test_a_dead_collectors_late_words_change_nothing(desk: Desk) -> None:
     desk.deliveries.recover()
 
     assert not desk.deliveries.hand(taken, ONE)
-    desk.deliveries.put_back([taken], ONE)
     desk.deliveries.acknowledge([handed])
     desk.deliveries.keep(handed)
 
