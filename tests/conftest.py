@@ -47,13 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="run each selected test N times (for the concurrent ones)",
+        help="run each concurrent test N times, any other once",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     times = metafunc.config.getoption("--repeat")
-    if times > 1:
+    if times > 1 and metafunc.definition.get_closest_marker("concurrent"):
         metafunc.fixturenames.append("repetition")
         metafunc.parametrize("repetition", range(times), indirect=True)
 
