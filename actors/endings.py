@@ -252,7 +252,7 @@ class Endings:
         """Cancel every job that has not begun; how many."""
         return sum(
             self.cancel(entry, reason, only_waiting=True)
-            for entry in self._waiting(root)
+            for entry in self._unsettled(root)
         )
 
     def _unsettled(self, group: Group) -> list[Entry]:

@@ -136,6 +136,19 @@ def test_a_collector_that_withdrew_is_not_woken(desk: Desk) -> None:
     assert wake.puts == 0
 
 
+def test_a_collector_that_withdraws_passes_its_wake_on(desk: Desk) -> None:
+    left_behind, successor = FakeWake(), FakeWake()
+    desk.deliveries.take_for(ONE, left_behind)
+    desk.deliveries.take_for(OTHER, successor)
+    desk.enter(1)
+    assert (left_behind.puts, successor.puts) == (1, 0)
+
+    desk.deliveries.withdraw(left_behind)
+
+    assert successor.puts == 1
+    assert desk.numbers(OTHER) == [1]
+
+
 # -- who may do what
 
 
@@ -232,6 +245,17 @@ def test_a_result_taken_again_is_not_its_old_takers(desk: Desk) -> None:
 
     assert not desk.deliveries.hand(delivery, ONE)
     assert desk.deliveries.hand(delivery, OTHER)
+
+
+def test_recovery_wakes_a_collector_that_waits_already(desk: Desk) -> None:
+    wake = FakeWake()
+    desk.enter(1)
+    desk.take(ONE)
+    desk.deliveries.take_for(OTHER, wake)
+
+    desk.deliveries.recover()
+
+    assert wake.puts == 1
 
 
 def test_recovery_with_nothing_taken_changes_nothing(desk: Desk) -> None:
@@ -350,6 +374,7 @@ def test_a_result_after_the_close_stands_in_the_report(desk: Desk) -> None:
     assert not desk.work(1).waits()
 
     assert desk.undelivered() == [1]
+    assert desk.group.idle
 
 
 def test_a_stopping_worker_meets_a_closed_desk(clock: VirtualClock) -> None:

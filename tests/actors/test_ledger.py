@@ -626,6 +626,25 @@ def test_cancel_waiting_leaves_running_jobs_alone(ledger: Ledger) -> None:
     assert [future.cancelled() for future in futures] == [False, True, True]
 
 
+def test_cancel_waiting_ends_what_is_taken_and_not_begun(ledger: Ledger) -> None:
+    future = submit(ledger, kind="cpu")
+    taken = take(ledger, CPU)
+
+    assert ledger.cancel_waiting("shutdown") == 1
+
+    assert future.cancelled()
+    assert ledger.begin(taken, None) is None
+
+
+def test_a_job_that_began_meanwhile_is_not_waiting(ledger: Ledger) -> None:
+    submit(ledger)
+    taken = take(ledger)  # between the list of those that wait and its turn
+
+    assert not ledger._endings.cancel(taken.entry, "shutdown", only_waiting=True)
+
+    assert taken.entry.cancel_reason is None
+
+
 @pytest.mark.concurrent
 def test_cancel_against_take_has_one_winner(clock: VirtualClock) -> None:
     ledger = Ledger(capacity=None)
@@ -787,13 +806,23 @@ def test_a_job_given_back_while_stopping_is_returned(ledger: Ledger) -> None:
     future = submit(ledger)
     taken = take(ledger)
     ledger.begin_stopping("stop")
-    ledger.give_back(taken)
 
-    ledger.return_all("stop")
+    ledger.give_back(taken)
 
     assert future.cancelled()
     assert ledger.report().returned == 1
     idle(ledger)
+
+
+def test_a_dead_worker_returns_its_job_while_stopping(ledger: Ledger) -> None:
+    future = submit(ledger, kind="cpu")
+    take(ledger, CPU)
+    ledger.begin_stopping("stop")
+
+    ledger.worker_died("w", 1, "killed")
+
+    assert future.cancelled()
+    assert ledger.report().returned == 1
 
 
 # -- results
