@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from actors.clock import Clock, Lock, WakeQueue
     from actors.stop_token import StopToken
 
-__all__ = ["Bounded", "Ticket"]
+__all__ = ["Bounded", "NEVER", "Ticket"]
 
 TicketState: TypeAlias = Literal["waiting", "entered", "closed", "given up"]
 T = TypeVar("T", bound="deque[Any]")
 
 _INFINITE: Final = float("inf")
+NEVER: Final = -_INFINITE
+"""A moment that has always passed."""
 
 
 class Ticket:
@@ -239,6 +241,17 @@ class Bounded(Generic[T]):
         if other is not None:
             other.put(None)
 
+    def _doze(self, wake: WakeQueue, until: float | None) -> float:
+        """Wait for a wake-up; returns ``until`` if none came before."""
+        if until is None:
+            wake.get()
+            return NEVER
+        try:
+            wake.get(timeout=max(0.0, until - self._clock.monotonic()))
+        except Empty:
+            return until  # not what the clock shows: that may be a rounding error less
+        return NEVER
+
     def _next_reader(self) -> WakeQueue | None:
         return self._readers.popitem(last=False)[0] if self._readers else None
 
@@ -265,6 +278,9 @@ class Bounded(Generic[T]):
             ticket.wake.put(None)
         for reader in readers:
             reader.put(None)
+
+    def _refusal(self, wait: bool | float) -> Exception:  # noqa: FBT001
+        return self._closed_error() if self._closed else self._full_error(wait)
 
     def _full_error(self, wait: bool | float) -> MailboxFull:  # noqa: FBT001
         within = f" for {wait} s" if wait else ""

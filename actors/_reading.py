@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from actors.clock import WakeQueue
 
-__all__ = ["Lane", "LeaseRevoked", "Source"]
+__all__ = ["Lane", "LeaseRevoked", "Source", "revoked"]
 
 
 class Lane(IntEnum):
@@ -29,6 +29,11 @@ class LeaseRevoked(BaseException):
     A ``BaseException``, so that no handler of an ordinary error keeps a shut-out
     thread going.
     """
+
+
+def revoked(lease: int) -> LeaseRevoked:
+    """What a reader gets whose lease is no longer the current one."""
+    return LeaseRevoked(f"lease {lease} is no longer current; this reader must end")
 
 
 class Source(Protocol):

@@ -21,11 +21,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from actors._bounded import Bounded, Ticket
-from actors._reading import Lane, LeaseRevoked, Source
+from actors._bounded import NEVER, Bounded, Ticket
+from actors._reading import Lane, LeaseRevoked, Source, revoked
 from actors._timers import Timers
 from actors.channel import Channel
 from actors.clock import Empty, raw_lock
+from actors.errors import MailboxClosed, MailboxFull
 
 if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle, WakeQueue
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Lane", "LeaseRevoked", "Mailbox", "Source", "Ticket"]
 
 _CONTROL, _DATA, _SOURCE = Lane  # a global is cheaper to read than a member
-_NEVER: Final = float("-inf")
 _NOTHING: Final[Any] = object()
 _Found: TypeAlias = tuple[Lane, Any, Ticket | None]
 
@@ -103,21 +103,25 @@ class Mailbox(Bounded["deque[Any]"]):
             Cancelled: If the token was cancelled during the wait.
         """
         ticket = None
-        with self.lock:
-            if self._free > 0 or (force and not self._closed):
-                self._free -= 1
-                self._items.append(x)
-                if not self._readers:
-                    return
-                reader = self._next_reader()
-            elif self._closed:
-                raise self._closed_error()
-            elif wait <= 0:
-                raise self._full_error(wait)
-            else:
-                ticket, reader = self.wait_for_place(x, self._clock.queue())
-        if reader is not None:
-            reader.put(None)
+        try:
+            with self.lock:
+                if self._free > 0 or (force and not self._closed):
+                    self._free -= 1
+                    self._items.append(x)
+                    if not self._readers:
+                        return
+                    reader = self._next_reader()
+                elif self._closed or wait <= 0:
+                    raise self._refusal(wait)  # noqa: TRY301  # nothing was begun
+                else:
+                    ticket, reader = self.wait_for_place(x, self._clock.queue())
+            if reader is not None:
+                reader.put(None)
+        except (MailboxClosed, MailboxFull):
+            raise
+        except BaseException:
+            self._interrupted()
+            raise
         if ticket is not None:
             self.wait_entered(ticket, wait=wait, token=token)
 
@@ -127,12 +131,24 @@ class Mailbox(Bounded["deque[Any]"]):
         Raises:
             MailboxClosed: If the mailbox is closed.
         """
-        with self.lock:
-            self._check_open()
-            self._control.append(x)
-            reader = self._next_reader()
-        if reader is not None:
-            reader.put(None)
+        try:
+            with self.lock:
+                self._check_open()
+                self._control.append(x)
+                reader = self._next_reader()
+            if reader is not None:
+                reader.put(None)
+        except MailboxClosed:
+            raise
+        except BaseException:
+            self._interrupted()
+            raise
+
+    def _interrupted(self) -> None:
+        """Wake the actor whom a put that a signal cut short may have failed to wake."""
+        # A handler raises between any two steps, as after the reader was taken off the
+        # list: nobody else would wake it, a stop no more than a message.
+        self._holder[1].put(None)
 
     def put_control_at(self, deadline: float, x: Any) -> TimerHandle:
         """Put a control message once ``clock.monotonic()`` has reached ``deadline``.
@@ -198,7 +214,7 @@ class Mailbox(Bounded["deque[Any]"]):
         if source is not None and self._idle():
             current, wake = self._holder
             if lease != current:
-                raise _revoked(lease)
+                raise revoked(lease)
             item = source.take(wake)
             if item is not None:
                 return _SOURCE, item
@@ -208,7 +224,7 @@ class Mailbox(Bounded["deque[Any]"]):
         with self.lock:
             current, wake = self._holder
             if lease != current:
-                raise _revoked(lease)
+                raise revoked(lease)
             if self._items and not (self._control or self._timers or self._suspended):
                 item = self._items.popleft()
                 self._free += 1
@@ -322,7 +338,7 @@ class Mailbox(Bounded["deque[Any]"]):
         one step with seeing it empty, so whoever fills either afterwards puts to
         ``wake``.  One left over from an earlier wait only makes it look once more.
         """
-        reached = _NEVER
+        reached = NEVER
         try:
             while True:
                 found, until = self._look(lease, wake, reached)
@@ -365,23 +381,12 @@ class Mailbox(Bounded["deque[Any]"]):
         now = max(reached, self._clock.monotonic()) if self._timers else reached
         with self.lock:
             if lease is not None and lease != self._holder[0]:
-                raise _revoked(lease)
+                raise revoked(lease)
             self._readers.pop(wake, None)
             found = self._pop(now)
             if found is None:
                 self._readers[wake] = None
             return found, self._timers.next_deadline
-
-    def _doze(self, wake: WakeQueue, until: float | None) -> float:
-        """Wait for a wake-up; returns ``until`` if none came before."""
-        if until is None:
-            wake.get()
-            return _NEVER
-        try:
-            wake.get(timeout=max(0.0, until - self._clock.monotonic()))
-        except Empty:
-            return until  # not what the clock shows: that may be a rounding error less
-        return _NEVER
 
     def _hand_over(self, lease: int, wake: WakeQueue) -> WakeQueue:
         """Make another lease the current one; returns the older reader, to wake."""
@@ -392,7 +397,3 @@ class Mailbox(Bounded["deque[Any]"]):
 
     def _readable(self) -> bool:
         return bool(self._control or self._items or self._timers)
-
-
-def _revoked(lease: int) -> LeaseRevoked:
-    return LeaseRevoked(f"lease {lease} is no longer current; this reader must end")

@@ -281,6 +281,31 @@ def test_cancelled_token_refuses_the_wait_but_not_the_put() -> None:
     assert mailbox.close() == ["there is room"]
 
 
+@pytest.mark.parametrize("lane", ["data", "control"])
+def test_put_that_a_signal_cuts_short_still_wakes_the_actor(
+    clock: VirtualClock, lane: str
+) -> None:
+    class Interrupted(Mailbox):
+        def _next_reader(self) -> Any:
+            taken = super()._next_reader()
+            if taken is not None:
+                raise KeyboardInterrupt
+            return taken
+
+    mailbox = Interrupted()
+    lease, got = mailbox.new_lease(), []
+    reader = clock.thread(lambda: got.append(mailbox.receive(lease)))
+    reader.start()
+    clock.settle()
+
+    with pytest.raises(KeyboardInterrupt):
+        (mailbox.put if lane == "data" else mailbox.put_control)("x")
+    clock.settle()
+
+    assert [item for _, item in got] == ["x"]
+    mailbox.close()
+
+
 def test_error_from_outside_takes_the_sender_out_of_the_line() -> None:
     class Interrupted:
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
