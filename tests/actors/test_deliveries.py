@@ -392,6 +392,47 @@ def test_a_stopping_worker_meets_a_closed_desk(clock: VirtualClock) -> None:
     assert desk.undelivered() == [1, 2]
 
 
+def test_a_worker_that_stops_as_the_desk_closes_ends(clock: VirtualClock) -> None:
+    desk = Desk(clock, capacity=1)
+    desk.enter(1)
+    call = desk.work(2)
+
+    desk.token.cancel("stop")
+    desk.deliveries.close()
+    clock.settle()
+
+    assert call.error is None
+    assert not call.waits()
+    assert desk.undelivered() == [1, 2]
+    assert desk.group.idle
+
+
+def test_recovery_after_the_close_changes_nothing(desk: Desk) -> None:
+    delivery = desk.enter(1)
+    desk.take()
+    desk.deliveries.close()
+
+    desk.deliveries.recover()
+
+    assert delivery.state is KEPT
+    assert desk.undelivered() == [1]
+    assert desk.group.pending == 0
+
+
+def test_a_stopping_workers_result_wakes_the_collector(clock: VirtualClock) -> None:
+    desk = Desk(clock, capacity=1)
+    desk.enter(1)
+    desk.work(2)
+    assert desk.numbers() == [1, 2]
+    wake = FakeWake()
+    assert desk.deliveries.take_for(ONE, wake) is None
+
+    desk.token.cancel("stop")
+    desk.work(3)
+
+    assert wake.puts == 1
+
+
 @pytest.mark.concurrent
 def test_each_result_reaches_one_sink_through_deaths(clock: VirtualClock) -> None:
     desk = Desk(clock, capacity=3)

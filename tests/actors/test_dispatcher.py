@@ -218,3 +218,15 @@ def test_the_order_to_stop_ends_it(supervisor: FakeSupervisor, ledger: Ledger) -
     exit_ = supervisor.stop(cell)
 
     assert exit_ == Exit("shutdown")
+
+
+def test_a_control_message_it_does_not_know_is_logged(
+    supervisor: FakeSupervisor, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell = start(supervisor, ledger)
+
+    cell.ref.tell_control("what?")
+    supervisor.clock.settle()
+
+    assert "Unexpected control message" in caplog.text
+    assert cell.number == 1

@@ -35,6 +35,7 @@ class FakeKeeper:
 
     Attributes:
         cancels: The reasons it was given.
+        only_waiting: Whether running jobs were to be left alone, each time.
         cancelled: Its answer.
         refusal: Raised at a wait, if there is one.
         waits: How many waits go on.
@@ -42,12 +43,14 @@ class FakeKeeper:
 
     def __init__(self) -> None:
         self.cancels: list[str] = []
+        self.only_waiting: list[bool] = []
         self.cancelled = True
         self.refusal: Exception | None = None
         self.waits = 0
 
-    def cancel(self, entry: Entry, reason: str) -> bool:
+    def cancel(self, entry: Entry, reason: str, *, only_waiting: bool = False) -> bool:
         self.cancels.append(reason)
+        self.only_waiting.append(only_waiting)
         return self.cancelled
 
     @contextlib.contextmanager
@@ -381,3 +384,41 @@ def test_a_raising_callback_hurts_nobody(
     assert future.result() == "v"
     assert seen == [1]
     assert "exception calling callback" in caplog.text
+
+
+def test_a_keyboard_interrupt_of_a_callback_is_let_through(future: JobFuture) -> None:
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    future.add_done_callback(interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        future.complete(result(future.job, value="v"))
+
+    assert future.result() == "v"
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_value_that_nobody_wants_spares_a_running_job(
+    future: JobFuture, keeper: FakeKeeper, answer: bool
+) -> None:
+    keeper.cancelled = answer
+
+    assert future.cancel_unless_begun() is answer
+
+    assert keeper.only_waiting == [True]
+    assert keeper.cancels == ["nobody wants its value any more"]
+
+
+@pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.CANCELLED])
+def test_a_settled_job_is_not_given_up_again(
+    future: JobFuture, keeper: FakeKeeper, status: JobStatus
+) -> None:
+    if status is JobStatus.SUCCEEDED:
+        future.complete(result(future.job))
+    else:
+        end_in(future, status)
+
+    assert future.cancel_unless_begun() is (status is JobStatus.CANCELLED)
+
+    assert keeper.cancels == []

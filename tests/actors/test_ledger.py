@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -1021,3 +1022,44 @@ def test_every_job_ends_once_through_all_endings(clock: VirtualClock) -> None:
     assert sorted(delivered) == list(range(1, 46))
     assert all(future.done() for future in futures)
     assert ledger.counts()["in_flight"] == ledger.counts()["delayed"] == 0
+
+
+class Unshowable(Exception):
+    """Cannot be put into words."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Takes no notes."""
+
+    why: str = "frozen"
+
+
+@pytest.mark.parametrize("error", [Unshowable(), Frozen()])
+def test_an_error_that_takes_no_note_completes_its_future(
+    ledger: Ledger, error: Exception
+) -> None:
+    future = submit(ledger)
+
+    settle(ledger, take(ledger), error)
+
+    assert future.exception(0) is error
+    assert ledger.report().dead == 1
+
+
+def test_a_callback_that_raises_past_everything_hurts_no_worker(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(_: Any) -> None:
+        raise SystemExit
+
+    future = submit(ledger)
+    future.add_done_callback(leave)
+
+    settle(ledger, take(ledger), value="v")
+
+    assert future.result(0) == "v"
+    assert "a done-callback of <JobFuture" in caplog.text

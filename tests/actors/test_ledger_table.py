@@ -112,6 +112,19 @@ def test_a_delayed_job_that_ended_is_never_due() -> None:
     assert [entry.job.id for entry in table.pop_due(9.0)] == [2]
 
 
+def test_jobs_that_ended_do_not_fill_the_heap() -> None:
+    table = Table()
+    stays = entered(table, 1, delay=5.0)
+
+    for number in range(2, 2000):
+        entry = entered(table, number, delay=1e6)
+        table.withdraw(entry, JobStatus.CANCELLED, Cancelled("asked"), 0.0)
+
+    assert len(table._heap) < 200
+    assert table.delayed == 1
+    assert table.pop_due(5.0) == [stays]
+
+
 # -- in hand
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from actors.cell import Cell
     from actors.job_future import JobFuture
+    from actors.ledger import Taken
     from actors.stop_token import StopToken
     from actors.testing import VirtualClock
     from tests.actors.conftest import FakeSupervisor
@@ -625,6 +626,25 @@ def test_a_running_cpu_job_is_cancelled_for_certain(shop: Shop) -> None:
     shop.engine.on_run = None
     assert shop.submit(square, 3, kind="cpu").result(0) == 9
     assert shop.ledger.counts()["late"] == 0
+
+
+def test_a_job_lost_before_it_began_does_not_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = shop.ledger.begin
+
+    def cancelled_first(taken: Taken, kill: Any) -> float | None:
+        assert shop.ledger.cancel(taken.entry, "just in time")
+        return begin(taken, kill)
+
+    monkeypatch.setattr(shop.ledger, "begin", cancelled_first)
+    shop.start(kind=JobKind.CPU)
+
+    future = shop.submit(square, 3, kind="cpu")
+
+    assert future.cancelled()
+    assert shop.engine.runs == []
+    assert shop.stats.jobs == 0
 
 
 def test_an_engine_that_cannot_kill_is_only_asked(shop: Shop) -> None:
