@@ -13,6 +13,7 @@ import pytest
 from actors.base import Actor, adopt
 from actors.errors import Cancelled, WouldDeadlock
 from actors.exits import Crash, Down, Exit, Started
+from actors.mailbox import Mailbox
 from actors.ref import ActorDeadError, ActorRestarted, SendTimeout
 from actors.testing import Gate
 
@@ -365,6 +366,26 @@ def test_stop_now_overtakes_a_full_mailbox(supervisor: FakeSupervisor) -> None:
     assert [u.message for u in cell.undelivered] == ["queued"]
 
 
+def test_stop_now_sets_the_token_before_it_sends(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # R18
+    cell = supervisor.start(Recorder)
+    seen: list[bool] = []
+    put_control = Mailbox.put_control
+
+    def spy(mailbox: Mailbox, message: Any) -> None:
+        assert cell.incarnation is not None
+        seen.append(cell.incarnation.stop_token.cancelled)
+        put_control(mailbox, message)
+
+    monkeypatch.setattr(Mailbox, "put_control", spy)
+
+    supervisor.stop(cell)
+
+    assert seen == [True]
+
+
 def test_control_overtakes_data_and_is_served_while_suspended(
     supervisor: FakeSupervisor,
 ) -> None:
@@ -701,6 +722,25 @@ def test_cancelled_that_nobody_asked_for_is_a_failure(
     cell.ref.tell(stray)
 
     assert supervisor.ended(cell).kind == "failed"
+
+
+def test_stops_are_answered_once_the_cell_is_dead(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # R68
+    cell = supervisor.start(Recorder)
+    dead: list[bool] = []
+    answer_stops = Cell.answer_stops
+
+    def spy(cell: Cell) -> None:
+        dead.append(cell.dead and cell.mailbox.closed)
+        answer_stops(cell)
+
+    monkeypatch.setattr(Cell, "answer_stops", spy)
+
+    supervisor.stop(cell)
+
+    assert dead == [True]
 
 
 def test_who_learns_of_the_end_finds_the_cell_ended(

@@ -513,6 +513,50 @@ def test_zombie_cannot_hurt_the_live_incarnation(supervisor: FakeSupervisor) -> 
     assert cell.ref.ask(lambda actor: actor.log[0]) == (2, "from the zombie")
 
 
+def test_zombie_that_wakes_before_the_next_start_takes_no_message(
+    supervisor: FakeSupervisor,
+) -> None:
+    # R59, while the restart waits for its backoff
+    gate = Gate()
+    cell = supervisor.start(Recorder, None, gate)
+    cell.ref.tell("wait")
+    gate.wait_arrived()
+    run = cell.incarnation
+    assert run is not None
+    cell.abandon("it hangs")
+    cell.ref.tell("for the next one")
+
+    gate.open()
+    run.join()
+    cell.start()
+    supervisor.expect(Started)
+
+    assert cell.ref.ask(lambda actor: actor.log) == [(2, "for the next one")]
+    assert [u.message for u in cell.undelivered] == ["wait"]
+
+
+def test_stop_of_an_object_left_behind_stops_nobody(
+    supervisor: FakeSupervisor,
+) -> None:
+    # R59: on another thread, as a timer of its own would
+    gate = Gate()
+    cell = supervisor.start(Recorder, None, gate)
+    cell.ref.tell("wait")
+    gate.wait_arrived()
+    run = cell.incarnation
+    assert run is not None
+    left_behind = run.actor
+    cell.abandon("it hangs")
+    cell.start()
+    supervisor.expect(Started)
+
+    left_behind.stop()
+
+    assert cell.ref.ask("alive") == ("alive", 2)
+    gate.open()
+    run.join()
+
+
 @pytest.mark.parametrize("where", ["__init__", "on_start"])
 def test_start_that_comes_too_late_is_ignored(
     supervisor: FakeSupervisor, where: str

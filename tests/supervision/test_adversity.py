@@ -20,6 +20,7 @@ from supervision.child_spec import ChildSpec
 from supervision.errors import StartFailed, SupervisorGaveUp
 from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
+from supervision.supervisor_ref import Budget
 from tests.supervision.kids import Kid, Nursery, below, boom, states
 
 if TYPE_CHECKING:
@@ -277,6 +278,26 @@ def test_nested_supervisors_that_give_up_at_once_count_once_each(
     below(tree, "x").ref("kid").tell(boom)
     with pytest.raises(SupervisorGaveUp):
         tree.wait()
+
+
+def test_budget_for_one_incarnation_does_not_hurry_the_next(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    # R12 R57
+    gate = Gate()
+    inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("kid")]), id="inner")
+    tree = ours.grow([inner])
+    kid = below(tree, "inner").ref("kid")
+
+    below(tree, "inner").tell_control(Budget(0, deadline=0.0))
+    kid.tell(lambda kid: kid.clock.sleep(3))
+    kid.tell(lambda kid: gate.pass_through())
+    clock.settle()
+
+    assert tree.shutdown()
+    assert clock.monotonic() == 3
+    assert not ours.of(ChildAbandoned)
+    gate.open()
 
 
 # -- slow and broken kwargs
