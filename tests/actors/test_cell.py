@@ -11,6 +11,7 @@ import pykka
 import pytest
 
 from actors.base import Actor, adopt
+from actors.cell import Cell
 from actors.errors import Cancelled, WouldDeadlock
 from actors.exits import Crash, Down, Exit, Started
 from actors.mailbox import Mailbox

@@ -197,9 +197,11 @@ def test_signal_goes_past_a_token_that_another_thread_is_marking() -> None:
     leaf = middle.child()
     middle._mark(Phase.CANCEL, "the other thread's")
 
-    root.cancel()
+    root.cancel("ours")
 
     assert leaf.cancelled
+    assert middle.reason == leaf.reason == "the other thread's"
+    assert root.reason == "ours"
 
 
 @pytest.mark.concurrent
