@@ -225,3 +225,23 @@ def test_a_worker_process_between_jobs_has_none(
     monkeypatch.setitem(sys.modules, "headrace_cpu_child", child)
 
     assert current_job() is None
+
+
+@pytest.mark.concurrent
+def test_no_cancel_is_missed_while_the_token_is_made(clock: VirtualClock) -> None:
+    for _ in range(20):
+        context = context_of(clock)
+
+        def cancel(context: JobContext = context) -> None:
+            context.entry.cancel_reason = "asked"
+            token = context.entry.token
+            if token is not None:
+                token.cancel("asked")
+
+        threads = [clock.thread(context.token), clock.thread(cancel)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            clock.join(thread)
+
+        assert context.token().cancelled

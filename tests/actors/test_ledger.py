@@ -1063,3 +1063,63 @@ def test_a_callback_that_raises_past_everything_hurts_no_worker(
 
     assert future.result(0) == "v"
     assert "a done-callback of <JobFuture" in caplog.text
+
+
+@pytest.mark.concurrent
+def test_a_stop_against_everybody_leaves_nothing_open(clock: VirtualClock) -> None:
+    ledger = Ledger(capacity=2)
+    futures: list[JobFuture] = []
+    policy = RetryPolicy(5, initial=0.0, jitter=None)
+    halfway, stopped = clock.event(), clock.event()
+
+    def submit_some(first: int) -> None:
+        for number in range(first, first + 10):
+            try:
+                futures.append(submit(ledger, number, wait=True, retry=policy))
+            except MailboxClosed:
+                return
+            if len(futures) >= 4:  # with nobody to collect, it soon comes to a halt
+                halfway.set()
+
+    def work(name: str) -> None:
+        wake, token = clock.queue(), StopToken(name=name)
+        wakes.append((wake, token))
+        runs = 0
+        while not stopped.is_set():
+            taken = ledger.take(IO, name, wake)
+            if taken is None:
+                wake.get()
+                continue
+            runs += 1
+            if runs % 4 == 0:
+                ledger.give_back(taken)
+            else:
+                error = [None, OSError(), Cancelled("stop")][runs % 3]
+                settle(ledger, taken, error, token=token)
+            ledger.release_due()
+
+    wakes: list[tuple[WakeQueue, StopToken]] = []
+    submitters = [clock.thread(submit_some, args=(1 + 10 * n,)) for n in range(3)]
+    workers = [clock.thread(work, args=(name,)) for name in ("a", "b")]
+    for thread in (*submitters, *workers):
+        thread.start()
+    halfway.wait()
+    ledger.begin_stopping("stop")
+    ledger.return_all("stop")
+    stopped.set()
+    for wake, token in wakes:
+        token.cancel("stop")
+        wake.put(None)
+    for thread in (*submitters, *workers):
+        clock.join(thread)
+    ledger.return_all("stop")  # as the pipeline does once its workers are gone
+    ledger.deliveries.close()
+
+    report = ledger.report()
+    assert report.accepted == len(futures)
+    assert report.unsettled == 0
+    assert sorted(r.id for r in report.undelivered) == sorted(
+        future.job.id or 0 for future in futures
+    )
+    assert all(future.done() for future in futures)
+    assert ledger.root.idle
