@@ -201,6 +201,7 @@ class _CallIterator(Generic[T]):
         """Cancel what has not begun; a generator's ``close``."""
         self._watch.detach()
         self._calls.cancel()
+        self._calls.error = None
 
     def _end(self) -> None:
         """Raise what the iterable raised, or stop."""
@@ -247,20 +248,13 @@ class ResultsIterator(_CallIterator["JobResult"]):
     """Results as they settle.
 
     Args:
-        calls: The calls; their futures are to call :meth:`arrived`'s queue.
-        queue: Where each settled result is put.
-        allow_wait: Raises ``WouldDeadlock`` where a wait for this future must not be.
+        calls: The calls.
+        queue: Where each of their futures is put once it is done.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        queue: WakeQueue,
-        allow_wait: Callable[[JobFuture], Any],
-    ) -> None:
+    def __init__(self, calls: Calls, queue: WakeQueue) -> None:
         super().__init__(calls)
         self._queue = queue
-        self._allow_wait = allow_wait
 
     def __next__(self) -> JobResult:
         calls = self._calls
@@ -268,7 +262,7 @@ class ResultsIterator(_CallIterator["JobResult"]):
         if not calls.out:
             self._end()
         if self._queue.empty():
-            with self._allow_wait(calls.out[0]):
+            with calls.out[0].guard_wait():
                 future = self._queue.get()
         else:
             future = self._queue.get()

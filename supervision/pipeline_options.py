@@ -11,14 +11,28 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from actors import CpuPool, Producer, Worker, check_seconds
+from actors import (
+    CpuPool,
+    ForeignExecutor,
+    Producer,
+    Worker,
+    check_seconds,
+    usable_cores,
+)
 from actors.errors import ConfigurationError
 from supervision.child_spec import ChildSpec
 
 if TYPE_CHECKING:
     from actors import Clock, DeadLetters, JobResult, RetryPolicy
 
-__all__ = ["CpuWorkers", "PipelineOptions", "ProducerLike"]
+__all__ = [
+    "CpuWorkers",
+    "PipelineOptions",
+    "ProducerLike",
+    "check_producers",
+    "cpu_count",
+    "foreign_of",
+]
 
 CpuWorkers: TypeAlias = (
     "int | CpuPool | concurrent.futures.Executor"
@@ -119,6 +133,24 @@ def check_producers(producers: Iterable[ProducerLike]) -> tuple[ProducerLike, ..
             )
             raise ConfigurationError(msg)
     return checked
+
+
+def foreign_of(options: PipelineOptions) -> ForeignExecutor | None:
+    """Somebody else's executor, to be shared by the cpu workers, if that was given."""
+    given = options.cpu_workers
+    if given is None or isinstance(given, (int, CpuPool)):
+        return None
+    return ForeignExecutor(given, clock=options.clock)
+
+
+def cpu_count(given: CpuWorkers, foreign: ForeignExecutor | None) -> int:
+    """How many cpu workers there are to be."""
+    if isinstance(given, int):
+        return given
+    if foreign is not None:
+        return foreign.max_workers
+    count = getattr(given, "_max_workers", None)
+    return count if isinstance(count, int) and count > 0 else usable_cores()
 
 
 def _check_count(option: str, value: object, way_out: str = "") -> None:

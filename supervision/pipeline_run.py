@@ -5,21 +5,18 @@ that a pipeline nobody holds can be noticed and its run ended.
 
 :Runs on: the host's threads; ``tree_ended`` on the thread that ends the tree.
 :Owns: the ledger, the tree, the stop token, the counters, the state of the ending.
-:Guards: ``_lock`` guards ``_waiters`` and ``_finished``.
+:Guards: ``_lock`` guards ``_finished``.
 :Blocks: ``start`` until all children run; ``wait``, ``drain`` and ``end`` as they say.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from actors import (
-    CpuPool,
-    Empty,
-    ForeignExecutor,
     Group,
     JobKind,
     JobOptions,
@@ -31,7 +28,6 @@ from actors import (
     WorkerStats,
     raw_lock,
     role_in,
-    usable_cores,
 )
 from actors.errors import (
     ProducerError,
@@ -43,24 +39,23 @@ from actors.errors import (
 from actors.events import ChildAbandoned, ChildDown, Listeners
 from actors.messages import WorkerDown
 from supervision.mapping import Maps
+from supervision.pipeline_options import cpu_count, foreign_of
 from supervision.pipeline_tree import build_tree
 from supervision.producing import Producers
+from supervision.waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Future
-    from contextlib import AbstractContextManager
 
-    from actors import Exit, JobFuture, Report, Snapshot, WakeQueue
-    from supervision.pipeline_options import CpuWorkers, PipelineOptions
+    from actors import Exit, Report, Snapshot
+    from supervision.pipeline_options import PipelineOptions
     from supervision.supervisor_ref import SupervisorRef
 
 __all__ = ["PipelineRun"]
 
 logger = logging.getLogger("headrace.pipeline")
 
-_LEAST_TREE_TIME: Final = 0.25  # what healthy threads are given to end in, seconds
-_FOREVER: Final = 1e9  # seconds; the system's waits overflow at 9.2e9
+_LEAST_TREE_TIME: Final = 0.1  # seconds that healthy threads end in
 
 
 class PipelineRun:
@@ -78,10 +73,10 @@ class PipelineRun:
         self.token = StopToken(clock=self.clock, name=options.name)
         self.dispatch_token = self.token.child("dispatcher")
         self.collect_token = self.token.child("collector", shield=True)
-        self.foreign = _foreign(options)
+        self.foreign = foreign_of(options)
         self.workers = {
             JobKind.IO: options.workers,
-            JobKind.CPU: _cpu_count(options.cpu_workers, self.foreign),
+            JobKind.CPU: cpu_count(options.cpu_workers, self.foreign),
         }
         self.stats = {
             kind: [WorkerStats() for _ in range(count)]
@@ -102,17 +97,18 @@ class PipelineRun:
             takes_payloads=options.takes_payloads,
         )
         self.metrics = Metrics(self.clock)
-        self.maps = Maps(self.clock, self._wake)
+        self.waiting = Waiting(self.clock, self.ledger)
+        self.maps = Maps(self.clock, self.waiting.wake)
         self.producers = Producers(
-            len(options.producers), f"{options.name}/producers", self._wake
+            len(options.producers), f"{options.name}/producers", self.waiting.wake
         )
         self.stopped: Future[Report] = self.clock.future()
         self.stopped.set_running_or_notify_cancel()  # nobody's cancel() gets at it
         self.tree: SupervisorRef | None = None
         self._lock = raw_lock()
-        self._waiters: list[WakeQueue] = []
         self._finished = False
         self._hurry = False
+        self._tree_over = False
         self._raised = False  # what went wrong was raised to the host once
 
     # -- start
@@ -152,6 +148,7 @@ class PipelineRun:
                 exc_info=exit.error,
             )
         self.token.cancel(why)
+        self._tree_over = True
         self._finish(why)
 
     # -- looking
@@ -182,10 +179,6 @@ class PipelineRun:
 
     # -- waiting
 
-    def allow_wait(self, future: JobFuture) -> AbstractContextManager[None]:
-        """Refuse a wait for a future that the caller itself holds up."""
-        return future.guard_wait()
-
     def forbid_wait(self, what: str, *, jobs_too: bool = False) -> None:
         """Refuse a wait on the whole from inside.
 
@@ -212,7 +205,7 @@ class PipelineRun:
         """Wait until a group is idle or the run is over; True if it is idle."""
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         return (
-            self._wait_until(lambda: group.idle or self._finished, deadline, group)
+            self.waiting.until(lambda: group.idle or self._finished, deadline, group)
             and group.idle
         )
 
@@ -224,7 +217,7 @@ class PipelineRun:
         """
         root = self.ledger.root
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        done = self._wait_until(
+        done = self.waiting.until(
             # The producers first: what the last one brought is accepted by then.
             lambda: self._finished or (self.producers.all_ended and self._quiet()),
             deadline,
@@ -255,31 +248,6 @@ class PipelineRun:
             self._raised = True
             self.tree.wait(0)
 
-    def _wait_until(
-        self, done: Callable[[], bool], deadline: float | None, group: Group
-    ) -> bool:
-        """Wait for what changes when a group goes idle or ``_wake`` runs."""
-        wake = self.clock.queue()
-        while True:
-            with self._lock:
-                self._waiters.append(wake)
-            registered = self.ledger.waits.add(group, wake)
-            try:
-                if done():
-                    return True
-                left = None if deadline is None else deadline - self.clock.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                if left is not None and left > _FOREVER:
-                    left = None
-                with contextlib.suppress(Empty):
-                    wake.get(timeout=left)
-            finally:
-                if registered:
-                    self.ledger.waits.remove(group, wake)
-                with self._lock, contextlib.suppress(ValueError):
-                    self._waiters.remove(wake)
-
     def _quiet(self) -> bool:
         """True when all is settled and delivered, and no dropped map has more."""
         return self.maps.none_left() and self.ledger.root.idle
@@ -287,12 +255,6 @@ class PipelineRun:
     def _drained(self, why: str) -> bool:
         """True when all is settled and delivered, and a producer brings no more."""
         return self.maps.none_left() and self.ledger.close_if_idle(why)
-
-    def _wake(self) -> None:
-        with self._lock:
-            waiters, self._waiters = self._waiters, []
-        for wake in waiters:
-            wake.put(None)
 
     # -- the end; every step may be taken by several threads at once
 
@@ -311,7 +273,7 @@ class PipelineRun:
         self.close_intake(why)
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         root = self.ledger.root
-        if not self._wait_until(
+        if not self.waiting.until(
             lambda: self._drained(why) or self._finished, deadline, root
         ):
             report = self.ledger.report()
@@ -333,35 +295,29 @@ class PipelineRun:
         if self._finished:
             return self.stopped.result()
         self.close_intake(why)
-        now = self.clock.monotonic()
-        root = self.ledger.root
+        clock, root, until = self.clock, self.ledger.root, self.waiting.until
+        began = clock.monotonic()
         if drain != 0:
-            deadline = None if drain is None else now + drain
-            self._wait_until(
+            until(
                 lambda: self._hurry or self._drained(why) or self._finished,
-                deadline,
+                None if drain is None else began + drain,
                 root,
             )
-        grace_ends = None
-        if grace is not None:
-            grace_ends = self.clock.monotonic() + grace
+        now = clock.monotonic()
         if not self._drained(why):
             self._cancel(why)
-            obeyed_by = None if grace is None else self.clock.monotonic() + grace / 2
-            self._wait_until(
-                lambda: self._hurry or self._finished or root.idle, obeyed_by, root
-            )
+            obey_by = None if grace is None else now + grace / 2
+            until(lambda: self._hurry or self._finished or root.idle, obey_by, root)
             self.ledger.return_all(why)
-            self._wait_until(
-                lambda: self._hurry or self._finished or root.idle, grace_ends, root
-            )
-        left = None
-        if grace_ends is not None:
-            left = max(_LEAST_TREE_TIME, grace_ends - self.clock.monotonic())
+            give_by = None if grace is None else now + grace * 3 / 4
+            until(lambda: self._hurry or self._finished or root.idle, give_by, root)
+        stop_by, leave_by = None, math.inf
+        if grace is not None and drain is not None:
+            stop_by = now + grace
+            leave_by = began + max(drain + grace, _LEAST_TREE_TIME)
         if self._hurry:
-            left = _LEAST_TREE_TIME
-        if self.tree is not None:
-            self.tree.shutdown(left)
+            stop_by = leave_by = clock.monotonic() + _LEAST_TREE_TIME
+        self._end_tree(why, stop_by, leave_by)
         return self._finish(why)
 
     def stop_now(self, why: str) -> None:
@@ -370,11 +326,28 @@ class PipelineRun:
         self._cancel(why)
         self.ledger.return_all(why)
         self._hurry = True
-        self._wake()
+        self.waiting.wake()
 
     def _cancel(self, why: str) -> None:
         self.ledger.begin_stopping(why)
         self.token.cancel(why)
+
+    def _end_tree(self, why: str, stop_by: float | None, leave_by: float) -> None:
+        """End the threads.
+
+        Args:
+            why: For logs.
+            stop_by: When who has not obeyed is left behind; ``None`` for never.
+            leave_by: When nobody waits for the end any more; it comes all the same.
+        """
+        if self.tree is None:
+            return
+        if stop_by is None:
+            self.tree.shutdown()
+            return
+        now = self.clock.monotonic()
+        self.tree.stop_now(why, timeout=max(0.0, stop_by - now))
+        self.waiting.until(lambda: self._tree_over, leave_by, self.ledger.root)
 
     def _finish(self, why: str) -> Report:
         """The last step: nothing is left that could deliver or run."""
@@ -386,7 +359,7 @@ class PipelineRun:
         if first:
             self.token.cancel(why)
             self.stopped.set_result(report)
-        self._wake()
+        self.waiting.wake()
         return report
 
     # -- ends that nobody asked for
@@ -411,9 +384,9 @@ class PipelineRun:
         if self._finished or self.pid != os.getpid():
             return
         self.close_intake("the interpreter exits")
-        root: Any = self.ledger.root
+        root = self.ledger.root
         deadline = self.clock.monotonic() + timeout
-        if not self._wait_until(
+        if not self.waiting.until(
             lambda: self._quiet() or self._finished, deadline, root
         ):
             left = self.ledger.report().unfinished
@@ -425,21 +398,3 @@ class PipelineRun:
                 ", ".join(map(repr, left[:10])),
             )
         self.stop_now("the interpreter exits")
-
-
-def _foreign(options: PipelineOptions) -> ForeignExecutor | None:
-    """Somebody else's executor, to be shared by the cpu workers, if that was given."""
-    given = options.cpu_workers
-    if given is None or isinstance(given, (int, CpuPool)):
-        return None
-    return ForeignExecutor(given, clock=options.clock)
-
-
-def _cpu_count(given: CpuWorkers, foreign: ForeignExecutor | None) -> int:
-    """How many cpu workers there are to be."""
-    if isinstance(given, int):
-        return given
-    if foreign is not None:
-        return foreign.max_workers
-    count = getattr(given, "_max_workers", None)
-    return count if isinstance(count, int) and count > 0 else usable_cores()

@@ -138,7 +138,7 @@ class Scope(concurrent.futures.Executor):
         queue = run.clock.queue()
         calls = self._calls(fn, iterables, self._buffer(fn, buffersize), done=queue.put)
         calls.fill()
-        return ResultsIterator(calls, queue, run.allow_wait)
+        return ResultsIterator(calls, queue)
 
     def run(
         self,
@@ -284,7 +284,7 @@ class Scope(concurrent.futures.Executor):
         def submit(args: tuple[Any, ...], *, privileged: bool = False) -> JobFuture:
             future = submitter.submit(fn, args, {}, privileged=privileged)
             assert future is not None  # asked for by default
-            if done is not None:
+            if done is not None and not privileged:  # else nobody is left to take it
                 future.add_done_callback(done)
             return future
 

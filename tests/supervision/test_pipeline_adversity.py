@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import Job, Producer, RetryPolicy, Worker
+from actors import Job, Producer, RetryPolicy, Worker, sleep
 from actors.errors import ConfigurationError, ProducerError, WouldDeadlock
 from actors.events import ChildRestarted, JobRetried
 from actors.testing import Gate, VirtualClock
@@ -400,3 +400,68 @@ def test_a_producer_that_hangs_is_no_error_of_the_stop(clock: VirtualClock) -> N
     assert clock.monotonic() <= 3
     gate.open()
     clock.settle()
+
+
+# -- stop keeps its time
+
+
+class Clings(Worker):
+    def on_stop(self) -> None:
+        HELD[0].pass_through()
+
+
+HELD: list[Gate] = []
+
+
+def stuck_source() -> Iterator[Any]:
+    yield Job(square, 1)
+    HELD[0].pass_through()
+
+
+def hold(*_: object) -> None:
+    HELD[0].pass_through()
+
+
+def always_fails() -> None:
+    raise OSError
+
+
+STATES: dict[str, tuple[dict[str, Any], Any]] = {
+    "hung jobs": ({}, hold),
+    "a hung sink": ({"sink": hold}, square),
+    "obedient jobs": ({}, lambda _: sleep(1000)),
+    "a stuck producer": ({"producers": [stuck_source]}, square),
+    "hung clean-up": ({"worker_class": Clings}, square),
+    "retries to come": (
+        {"retry": RetryPolicy(9, initial=100, maximum=100)},
+        lambda _: always_fails(),
+    ),
+}
+
+
+@pytest.mark.parametrize("timeout", [0, 0.5, 5, 25])
+@pytest.mark.parametrize("state", STATES)
+def test_stop_keeps_its_time_in_any_state(
+    clock: VirtualClock, state: str, timeout: float
+) -> None:
+    options, fn = STATES[state]
+    HELD[:] = [Gate()]
+    options = {
+        **options,
+        "producers": [source() for source in options.get("producers", [])],
+    }
+    pipeline = small(workers=2, **options).start()
+    for n in range(6):
+        pipeline.submit(fn, n)
+    clock.sleep(0.01)
+    began = clock.monotonic()
+
+    report = pipeline.stop(timeout)
+
+    # What obeys is given a moment even when there is no time.
+    assert clock.monotonic() - began <= max(timeout, 0.1) + 1e-6
+    assert report.unsettled == 0
+    assert report == pipeline.report()
+    HELD[0].open()
+    clock.sleep(10)
+    assert report == pipeline.report()
