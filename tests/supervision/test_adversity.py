@@ -11,7 +11,7 @@ import pykka
 import pytest
 
 from actors.base import Actor
-from actors.clock import SYSTEM_CLOCK
+from actors.clock import SYSTEM_CLOCK, SystemClock
 from actors.errors import MailboxFull
 from actors.events import ChildAbandoned, TreeGaveUp
 from actors.ref import ActorAbandoned, ActorDeadError
@@ -365,6 +365,18 @@ def test_full_mailbox_of_a_child_in_backoff_refuses_who_does_not_wait(
         assert ref.ask("x") == "x"
         assert clock.monotonic() == 10
         assert "a got 3" not in ours.log
+
+
+def test_children_live_on_the_clock_that_the_tree_was_given() -> None:
+    # R90: not on the ambient one
+    given = SystemClock()
+    kid = ChildSpec(Kid, ([], "kid"), id="kid")
+    inner = ChildSpec(Supervisor, ("one_for_one", [kid]), id="inner")
+
+    with Supervisor.start("one_for_one", [kid, inner], clock=given) as tree:
+        refs = tree.ref("kid"), below(tree, "inner").ref("kid")
+
+        assert [ref.ask(lambda kid: kid.clock) is given for ref in refs] == [True] * 2
 
 
 # -- nothing piles up
