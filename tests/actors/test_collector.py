@@ -426,6 +426,21 @@ def test_an_abandoned_collectors_result_is_kept(
     assert shop.ledger.root.pending == 0
 
 
+def test_a_collector_skips_what_was_taken_from_it(shop: Shop) -> None:
+    shop.settle(1, 2)
+
+    def another_recovers(result: JobResult) -> None:
+        if result.id == 1:
+            shop.ledger.deliveries.recover()
+
+    shop.on_result = another_recovers
+
+    shop.start()
+
+    assert shop.given == [1, 2]  # the second from the channel, not from its hand
+    assert shop.undelivered == [1]
+
+
 def test_a_restart_keeps_on_draining_without_the_sink(
     shop: Shop, supervisor: FakeSupervisor
 ) -> None:

@@ -130,6 +130,21 @@ def test_a_bad_option_is_named(options: dict[str, object], word: str) -> None:
         RetryPolicy(**options)  # type: ignore[arg-type]
 
 
+def test_equal_options_make_equal_policies() -> None:
+    policy, same = RetryPolicy(2, initial=1.0), RetryPolicy(2, initial=1.0)
+
+    assert policy == same
+    assert hash(policy) == hash(same)
+    assert policy != RetryPolicy(3, initial=1.0)
+    assert policy != 2
+
+
+def test_a_policy_says_what_it_is() -> None:
+    assert repr(RetryPolicy(2, jitter=None)) == (
+        "RetryPolicy(max_retries=2, initial=0.1, factor=2.0, maximum=30.0, jitter=None)"
+    )
+
+
 def test_a_number_is_a_policy_and_none_stays_none() -> None:
     assert RetryPolicy.of(2) == RetryPolicy(2)
     assert RetryPolicy.of(None) is None
