@@ -110,9 +110,12 @@ class Calls:
             self.cancel()
         elif self._maps.begin_rest(self):
             thread = self.clock.thread(
-                self._run_rest, name="headrace-map-rest", daemon=True
+                self.run_rest, name="headrace-map-rest", daemon=True
             )
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # at the interpreter's exit, say: Maps.none_left does
+                self._maps.put_rest_back(self)
 
     def cancel(self) -> None:
         """Cancel the calls that are out and have not begun; make no more."""
@@ -120,12 +123,19 @@ class Calls:
         while self.out:
             self.out.pop().cancel_unless_begun()
 
-    def _run_rest(self) -> None:
-        """Submit what is left, values discarded; on a thread of its own."""
+    def run_rest(self, leave_by: float | None = None) -> None:
+        """Submit what is left, values discarded; mostly on a thread of its own.
+
+        Args:
+            leave_by: When to give up; ``None`` for never.
+        """
         self.out.clear()
+        limit: dict[str, float] = {}
         try:
             for args in self._items:
-                self._submit(args, privileged=True)
+                if leave_by is not None:
+                    limit = {"patience": max(0.0, leave_by - self.clock.monotonic())}
+                self._submit(args, privileged=True, **limit)
         except Exception:  # nobody is left to raise it to
             logger.exception(
                 "the rest of a map whose results nobody took ended early; what was "
@@ -152,6 +162,7 @@ class Maps:
         self._lock = raw_lock()
         self._open: set[Calls] = set()
         self._rests = 0  # dropped maps whose rest is being submitted
+        self.leave_by: float | None = None  # when the interpreter's exit gives up
 
     def add(self, calls: Calls) -> None:
         """A map began."""
@@ -172,6 +183,12 @@ class Maps:
             self._rests += 1
             return True
 
+    def put_rest_back(self, calls: Calls) -> None:
+        """The rest of a dropped map could not be begun."""
+        with self._lock:
+            self._open.add(calls)
+            self._rests -= 1
+
     def end_rest(self) -> None:
         """The rest of a dropped map is submitted."""
         with self._lock:
@@ -179,12 +196,21 @@ class Maps:
         self._changed()
 
     def none_left(self) -> bool:
-        """True when no dropped map has calls to make; starts those it finds."""
-        with self._lock:
-            gone = [calls for calls in self._open if calls.gone]
-        for calls in gone:
+        """True when no dropped map has calls to make; starts those it finds.
+
+        Where no thread can be started, as at the interpreter's exit, it submits the
+        rest itself.
+        """
+        for calls in self._gone():
             calls.dropped()
+        for calls in self._gone():
+            if self.begin_rest(calls):
+                calls.run_rest(self.leave_by)
         return not self._rests
+
+    def _gone(self) -> list[Calls]:
+        with self._lock:
+            return [calls for calls in self._open if calls.gone]
 
 
 class _CallIterator(Generic[T]):

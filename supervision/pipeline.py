@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import weakref
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from actors import (
@@ -24,6 +23,7 @@ from actors import (
 )
 from actors.errors import ConfigurationError
 from actors.events import Listeners
+from supervision import exit_drain
 from supervision.pipeline_options import PipelineOptions, check_producers
 from supervision.pipeline_run import PipelineRun
 from supervision.progress import start_progress
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 _names = itertools.count(1)
-_live: weakref.WeakSet[PipelineRun] = weakref.WeakSet()
-_EXIT_DRAIN: Final = 25.0  # seconds that an interpreter's exit may drain
 _ERROR_STOP: Final = 5.0  # seconds to stop in when a with block ends by an exception
 
 
@@ -162,7 +160,7 @@ class Pipeline(Scope):
             run = PipelineRun(self._options_of_run, self._listeners)
             run.start()
             self._present = run
-        _live.add(run)
+        exit_drain.register(run)
         watched = watch(self, run.abandoned_by_host)
         run.stopped.add_done_callback(lambda _: watched.detach())
         if self._options_of_run.progress:
@@ -373,7 +371,5 @@ class Pipeline(Scope):
         return run.submitter
 
 
-@atexit.register
-def _drain_at_exit() -> None:
-    for run in list(_live):
-        run.end_at_exit(_EXIT_DRAIN)
+# Here, not there: after the trees' own, which must run later, so that it runs before.
+atexit.register(exit_drain.drain_all)

@@ -219,7 +219,7 @@ class PipelineRun:
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         done = self.waiting.until(
             # The producers first: what the last one brought is accepted by then.
-            lambda: self._finished or (self.producers.all_ended and self._quiet()),
+            lambda: self._finished or (self.producers.all_ended and self.quiet()),
             deadline,
             root,
         )
@@ -248,7 +248,7 @@ class PipelineRun:
             self._raised = True
             self.tree.wait(0)
 
-    def _quiet(self) -> bool:
+    def quiet(self) -> bool:
         """True when all is settled and delivered, and no dropped map has more."""
         return self.maps.none_left() and self.ledger.root.idle
 
@@ -377,24 +377,7 @@ class PipelineRun:
             name="headrace-shutdown",
             daemon=True,
         )
-        thread.start()
-
-    def end_at_exit(self, timeout: float) -> None:
-        """Drain at the interpreter's exit with the threads that exist."""
-        if self._finished or self.pid != os.getpid():
-            return
-        self.close_intake("the interpreter exits")
-        root = self.ledger.root
-        deadline = self.clock.monotonic() + timeout
-        if not self.waiting.until(
-            lambda: self._quiet() or self._finished, deadline, root
-        ):
-            left = self.ledger.report().unfinished
-            logger.critical(
-                "%s: the interpreter exits with %d unfinished jobs, which are lost: %s;"
-                " leave the pipeline's with block, or call stop(), before the end",
-                self.options.name,
-                len(left),
-                ", ".join(map(repr, left[:10])),
-            )
-        self.stop_now("the interpreter exits")
+        try:
+            thread.start()
+        except RuntimeError:  # at the interpreter's exit, which drains by itself
+            logger.info("%s: %s; no thread to end it", self.options.name, why)

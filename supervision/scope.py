@@ -281,8 +281,16 @@ class Scope(concurrent.futures.Executor):
     ) -> Calls:
         submitter = self._submitter()
 
-        def submit(args: tuple[Any, ...], *, privileged: bool = False) -> JobFuture:
-            future = submitter.submit(fn, args, {}, privileged=privileged)
+        def submit(
+            args: tuple[Any, ...],
+            *,
+            privileged: bool = False,
+            patience: bool | float = True,
+        ) -> JobFuture:
+            by = submitter
+            if privileged:  # nobody is left to be told that there was no room
+                by = by.narrowed(by.group, NO_OPTIONS, wait=patience, context=())
+            future = by.submit(fn, args, {}, privileged=privileged)
             assert future is not None  # asked for by default
             if done is not None and not privileged:  # else nobody is left to take it
                 future.add_done_callback(done)

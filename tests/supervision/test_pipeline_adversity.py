@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from actors.errors import ConfigurationError, ProducerError, WouldDeadlock
 from actors.events import ChildRestarted, JobRetried
 from actors.testing import Gate, VirtualClock
 from supervision import ChildSpec, Pipeline
+from supervision.exit_drain import drain_at_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -465,3 +467,94 @@ def test_stop_keeps_its_time_in_any_state(
     HELD[0].open()
     clock.sleep(10)
     assert report == pipeline.report()
+
+
+# -- dropped maps
+
+
+@pytest.mark.real
+def test_a_dropped_map_of_an_impatient_scope_runs_to_its_end() -> None:
+    done: list[int] = []
+
+    with small(workers=1, capacity=2) as pipeline:
+        pipeline.scope(wait=False).map(done.append, range(30), buffersize=1)
+        gc.collect()
+
+    assert done == list(range(30))
+
+
+def test_the_rest_of_a_map_runs_where_no_thread_can_start(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    class Unstartable:
+        def start(self) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with small(workers=1, capacity=2) as pipeline:
+        values = pipeline.map(done.append, range(30))
+        run = pipeline._present
+        assert run is not None
+        (calls,) = run.maps._open
+        monkeypatch.setattr(clock, "thread", lambda *_, **__: Unstartable())
+        calls.mark_gone()
+        calls.dropped()
+        assert len(done) < 30
+
+        drain_at_exit(run, 25.0)
+
+    assert done == list(range(30))
+    assert not run.ledger.report().unsettled
+    del values
+
+
+def test_a_shutdown_where_no_thread_can_start_is_left_to_the_exit(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unstartable:
+        def start(self) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    pipeline = small().start()
+    future = pipeline.submit(sleep, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "thread", lambda *_, **__: Unstartable())
+        pipeline.shutdown(wait=False)
+
+    assert future.result() is None
+    pipeline.stop()
+
+
+# -- the interpreter's exit
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_what_an_exit_loses_is_seen_once(
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    logged: bool,
+) -> None:
+    seen: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    logger = logging.getLogger("headrace")
+    monkeypatch.setattr(logger, "propagate", False)
+    handlers = [logging.NullHandler(), *([Keeper()] if logged else [])]
+    monkeypatch.setattr(logger, "handlers", handlers)
+    pipeline = small().start()
+    pipeline.scope(delay=100).submit(square, 1)
+    run = pipeline._present
+    assert run is not None
+
+    drain_at_exit(run, 2.0)
+
+    assert clock.monotonic() == 2.0
+    seen += capsys.readouterr().err.splitlines()
+    (text,) = seen
+    assert "1 unfinished jobs, which are lost: <Job #1 square io>" in text
+    pipeline.stop()

@@ -1,0 +1,68 @@
+"""What becomes of pipelines that still run when the interpreter exits.
+
+They are drained with the threads that exist, within a limit; what is left is named.
+
+:Runs on: the main thread, from ``atexit``; ``register`` on any.
+:Owns: the runs of this process that may have to be drained.
+:Blocks: the interpreter's exit, for at most 25 s.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from supervision.pipeline_run import PipelineRun
+
+__all__ = ["drain_all", "drain_at_exit", "register"]
+
+logger = logging.getLogger("headrace.pipeline")
+
+LIMIT: Final = 25.0
+_live: weakref.WeakSet[PipelineRun] = weakref.WeakSet()
+
+
+def register(run: PipelineRun) -> None:
+    """Drain ``run`` at the interpreter's exit, should it not have ended by then."""
+    _live.add(run)
+
+
+def drain_all() -> None:
+    """Drain what still runs; ``atexit`` calls it."""
+    for run in list(_live):
+        drain_at_exit(run, LIMIT)
+
+
+def drain_at_exit(run: PipelineRun, timeout: float) -> None:
+    """Drain one run with the threads that exist, then hand back what is left."""
+    if run.finished or run.pid != os.getpid():
+        return
+    why = "the interpreter exits"
+    run.close_intake(why)
+    run.maps.leave_by = deadline = run.clock.monotonic() + timeout
+    root = run.ledger.root
+    if not run.waiting.until(lambda: run.quiet() or run.finished, deadline, root):
+        left = run.ledger.report().unfinished
+        _say(
+            f"{run.options.name}: the interpreter exits with {len(left)} unfinished "
+            f"jobs, which are lost: {', '.join(map(repr, left[:10]))}; leave the "
+            "pipeline's with block, or call stop(), before the end"
+        )
+    run.stop_now(why)
+
+
+def _say(text: str) -> None:
+    """Log it; to stderr where a host has set up no logging, for it must be seen."""
+    place: logging.Logger | None = logger
+    heard = False
+    while place is not None and not heard:
+        heard = any(type(h) is not logging.NullHandler for h in place.handlers)
+        place = place.parent if place.propagate else None
+    logger.critical("%s", text)
+    if not heard and logging.lastResort is not None:
+        level = logging.CRITICAL
+        record = logger.makeRecord(logger.name, level, "", 0, text, (), None)
+        logging.lastResort.handle(record)
