@@ -282,6 +282,18 @@ def test_a_kept_result_counts_as_delivered_once(desk: Desk) -> None:
     assert desk.group.pending == 0
 
 
+def test_keeping_the_last_result_wakes_those_who_wait(desk: Desk) -> None:
+    wake = FakeWake()
+    delivery = desk.enter(1)
+    desk.take()
+    desk.deliveries.hand(delivery, ONE)
+    desk.group.waiters.append(wake)
+
+    desk.deliveries.keep(delivery)
+
+    assert wake.puts == 1
+
+
 def test_undelivered_results_are_told_by_group(desk: Desk) -> None:
     inner = Group("inner", desk.group)
     desk.enter(1)

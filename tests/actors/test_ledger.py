@@ -859,6 +859,28 @@ def test_a_cancel_does_not_wait_for_the_collector(clock: VirtualClock) -> None:
     assert len(results(ledger)) == 2
 
 
+@pytest.mark.parametrize("end", ["settle", "cancel", "death", "return"])
+def test_every_ending_wakes_an_idle_collector(ledger: Ledger, end: str) -> None:
+    wake = FakeWake()
+    future = submit(ledger)
+    assert ledger.deliveries.take_for("collector", wake) is None
+
+    if end == "cancel":
+        future.cancel()
+    elif end == "return":
+        ledger.begin_stopping("stop")
+    else:
+        taken = take(ledger)
+        assert wake.puts == 0
+        if end == "settle":
+            settle(ledger, taken)
+        else:
+            ledger.worker_died("w", 1, "killed")
+
+    assert wake.puts == 1
+    assert len(results(ledger)) == 1
+
+
 def test_undelivered_results_stand_in_the_report(ledger: Ledger) -> None:
     submit(ledger)
     settle(ledger, take(ledger), value="v")
