@@ -46,6 +46,7 @@ class Entry:
         "fast_lane",
         "future",
         "group",
+        "held",
         "job",
         "kill",
         "lease",
@@ -86,6 +87,8 @@ class Entry:
         self.token: StopToken | None = None
         self.kill: Callable[[str], object] | None = None
         self.refusal: HeadraceError | None = None
+        self.held = False  # its group stays busy until its done-callbacks have run
+        self.held = False  # its group stays busy until its done-callbacks have run
 
     def change(self, status: JobStatus) -> None:
         """Move to another status, if the table of changes allows it."""

@@ -120,6 +120,11 @@ class Endings:
         """Send a final result on its way; the lock is held."""
         if verdict is None or verdict.result is None or not entry.counted:
             return None, None
+        future = entry.future
+        if future is not None and future.has_callbacks:
+            # What they submit is from inside: the intake must not close before.
+            entry.held = True
+            entry.group.hold()
         delivery = Delivery(verdict.result, entry.group)
         return self._deliveries.enter_locked(delivery, wait=wait)
 
@@ -141,8 +146,20 @@ class Endings:
                 _note_attempts(result)
         future, entry.future = entry.future, None
         if future is not None:
-            future.complete(result)
+            try:
+                future.complete(result)
+            finally:
+                if entry.held:
+                    self._let_go(entry)
         self._teller.record("settled", entry, result)
+
+    def _let_go(self, entry: Entry) -> None:
+        """The job's done-callbacks have run."""
+        with self._lock:
+            entry.held = False
+            wakes = entry.group.delivered()
+        for wake in wakes:
+            wake.put(None)
 
     def worker_began(self, worker: str, incarnation: int) -> None:
         """Serve :meth:`Ledger.worker_began <actors.Ledger.worker_began>`."""

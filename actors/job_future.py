@@ -70,6 +70,11 @@ class JobFuture(ClockFuture):
         assert self._job is not None  # tied by the intake at birth
         return self._job
 
+    @property
+    def has_callbacks(self) -> bool:
+        """True while done-callbacks wait for the end."""
+        return bool(self._done_callbacks)  # type: ignore[attr-defined]  # not in typeshed
+
     def running(self) -> bool:
         """True while an attempt runs."""
         entry = self._entry
@@ -174,7 +179,7 @@ class JobFuture(ClockFuture):
             self.set_exception(result.error)
 
     def _invoke_callbacks(self) -> None:
-        if not self._done_callbacks:  # type: ignore[attr-defined]  # not in typeshed
+        if not self.has_callbacks:
             return
         try:
             with inside(self._keeper, Role.CALLBACK):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytestmark = pytest.mark.concurrent
+
+
 @pytest.fixture
 def clock() -> Iterator[VirtualClock]:
     with VirtualClock(auto_advance=True) as virtual:
@@ -279,6 +282,25 @@ def test_a_callback_that_leaves_python_harms_nobody(
 
     assert report.returned == 1
     assert "a done-callback of" in caplog.text
+
+
+def test_a_drain_waits_for_what_a_callback_still_submits(clock: VirtualClock) -> None:
+    gate = Gate()
+    late: list[Any] = []
+
+    def submit_late(_: object) -> None:
+        gate.pass_through()
+        late.append(pipeline.submit(square, 2))
+
+    with small() as pipeline:
+        pipeline.scope(delay=1).submit(square, 1).add_done_callback(submit_late)
+        gate.wait_arrived()
+        pipeline.clock.call_later(1, gate.open)
+
+        report = pipeline.drain()
+
+        assert report.succeeded == 2
+        assert late[0].result() == 4
 
 
 # -- before the start, between runs
