@@ -15,7 +15,6 @@ is left behind, harmless.
 
 from __future__ import annotations
 
-import enum
 import logging
 import uuid
 from collections import deque
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 import pykka
 
 from actors._loop import StopNow
+from actors._unset import UNSET, Unset
 from actors.clock import ambient_clock, raw_lock
 from actors.errors import ConfigurationError
 from actors.exits import Down, Exit, Undelivered, Zombie
@@ -46,15 +46,6 @@ logger = logging.getLogger("headrace.cell")
 
 UNDELIVERED_KEPT: Final = 1000
 """How many undelivered messages a cell keeps; older ones are only counted."""
-
-
-class Unset(enum.Enum):
-    """The type of :data:`UNSET`: an option that was not given."""
-
-    UNSET = enum.auto()
-
-
-UNSET: Final = Unset.UNSET
 Capacity: TypeAlias = int | Unset | None
 Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None"
 
@@ -339,9 +330,7 @@ class Cell:
         try:
             return self.report(notice) is not False
         except Exception:  # the supervisor's own: this child must still end in order
-            logger.exception(
-                "the supervisor of %s could not hear %r", self.name, notice
-            )
+            logger.exception("%s: its supervisor cannot hear %r", self.name, notice)
             return False
 
     def incarnation_ended(self, run: Incarnation, exit: Exit) -> None:  # noqa: A002
@@ -358,10 +347,9 @@ class Cell:
                 ref.stop()
 
     def condemn_all(self) -> None:
-        """Note which actors go down with this one, as Pykka has it.
+        """Note which actors go down with this one, as Pykka has it: those of now.
 
-        Those that are there now: one that is started while the hooks still run, by
-        somebody who has seen the others end, is spared.
+        One that somebody starts while the hooks still run is spared.
         """
         if self._condemned is None:
             others = pykka.ActorRegistry.get_all()
