@@ -36,7 +36,7 @@ class Poison:
     """A control message that ends whoever reads it with an error."""
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # type: ignore[misc]  # no loop expects it either
         raise RuntimeError("poison")
 
 
@@ -177,7 +177,7 @@ class Chaos:
             self.submit(scope, self.stubborn, rng.choice([1.0, 100.0]))
         elif what < 0.70:
             with contextlib.suppress(HeadraceError):
-                payload = rng.choice([None, [], "crash"])
+                payload: Any = rng.choice([None, [], "crash"])
                 self.futures.append(scope.submit_job(Job(payload)))
         elif what < 0.85:
             self.give_up_something(rng, scope)
@@ -259,7 +259,8 @@ class Chaos:
         assert all(future.done() for future in self.futures)
         by_id = {result.id: result for result in [*self.told, *report.undelivered]}
         for future in self.futures:
-            assert future.job_result() is by_id[future.job.id]
+            result = future.job_result()
+            assert result is by_id[result.id]
         assert self.most <= self.workers
 
 
