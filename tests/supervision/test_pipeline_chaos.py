@@ -35,8 +35,8 @@ STEPS = 25
 class Poison:
     """A control message that ends whoever reads it with an error."""
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # no loop expects it either
+    @property  # type: ignore[misc]  # no loop expects it either
+    def __class__(self) -> Any:
         raise RuntimeError("poison")
 
 
