@@ -153,6 +153,11 @@ class Bounded(Generic[T]):
         ticket.state = "given up"
         return True
 
+    def give_up_item(self, item: Any) -> None:
+        """Give up every ticket of an item; the lock is held."""
+        for ticket in [t for t in self._tickets if t.item is item]:
+            self.give_up(ticket)
+
     def wait_entered(
         self,
         ticket: Ticket,

@@ -13,6 +13,7 @@ from actors.jobs import JobStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors._ledger import Entry
     from actors.clock import WakeQueue
     from actors.jobs import Job
     from actors.results import JobResult
@@ -86,11 +87,17 @@ class Group:
         """True if this is ``other`` or below it."""
         return other in self.chain
 
-    def accept(self) -> None:
-        """Count one job in."""
+    def accept(self, entry: Entry | None = None) -> None:
+        """Count one job in.
+
+        The lines of the loop call nothing, so that CPython runs no signal handler
+        between them: the entry tells exactly how far an interrupted call came.
+        """
         for group in self.chain:
             group.accepted += 1
             group.unsettled += 1
+            if entry is not None:
+                entry.counted_in += 1
 
     def settle(self, result: JobResult) -> None:
         """Count one job's end; its delivery is pending from now on."""

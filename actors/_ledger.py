@@ -42,6 +42,7 @@ class Entry:
         "cancel_reason",
         "context",
         "counted",
+        "counted_in",
         "due_at",
         "fast_lane",
         "future",
@@ -72,6 +73,7 @@ class Entry:
         self.group = group
         self.future = future
         self.counted = counted  # False: a nested call, part of its job's own attempt
+        self.counted_in = 0  # how many groups of the chain have counted it
         self.privileged = privileged  # enters also while the intake is draining
         self.context = context
         self.status = JobStatus.WAITING
@@ -132,12 +134,23 @@ class Table:
         entry.accepted_at = now
         if entry.counted:
             self.entries[_id(entry)] = entry
-            entry.group.accept()
+            entry.group.accept(entry)
         delay = entry.job.delay
         if not delay:
             return True
         self._delay(entry, now + delay)
         return False
+
+    def forget(self, entry: Entry) -> None:
+        """Undo ``enter``, however far it came: the job was never accepted."""
+        self.entries.pop(_id(entry), None)
+        for group in entry.group.chain[: entry.counted_in]:
+            group.accepted -= 1
+            group.unsettled -= 1
+        entry.counted_in = 0
+        if entry.status is JobStatus.DELAYED:
+            self.delayed -= 1
+            entry.status = JobStatus.CANCELLED  # the heap passes over it
 
     def _delay(self, entry: Entry, due_at: float) -> None:
         entry.status = JobStatus.DELAYED

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from actors._inside import Role, role_in
 from actors.clock import Empty
 from actors.errors import Cancelled, MailboxClosed, MailboxFull
-from actors.jobs import JobKind
+from actors.jobs import JobKind, JobStatus
 from actors.mailbox import Channel
 from actors.stop_token import Phase
 
@@ -82,6 +82,7 @@ class Admission:
         self._tickets: set[Ticket] = set()
         self._gate: list[WakeQueue] = []
         self.over_capacity = 0
+        self.idle: dict[str, WakeQueue] = {}  # what each worker last idled on
 
     def submit(
         self, entry: Entry, *, wait: bool | float, token: StopToken | None
@@ -94,15 +95,21 @@ class Admission:
         wake: WakeQueue | None = None
         while True:
             ticket = reader = None
-            with self._lock:
-                self._check_open(entry, nested=nested)
-                entered, reader = self._try_enter(entry, nested=nested)
-                if not entered:
-                    self._check_patience(entry, deadline)
-                    wake = wake or self._clock.queue()
-                    ticket, reader = self._queue_up(entry, wake)
-            if reader is not None:
-                reader.put(None)
+            try:
+                with self._lock:
+                    self._check_open(entry, nested=nested)
+                    entered, reader = self._try_enter(entry, nested=nested)
+                    if not entered:
+                        self._check_patience(entry, deadline)
+                        wake = wake or self._clock.queue()
+                        ticket, reader = self._queue_up(entry, wake)
+                if reader is not None:
+                    reader.put(None)
+            except (MailboxClosed, MailboxFull):
+                raise  # nothing was begun
+            except BaseException:  # Ctrl-C, perhaps half way in
+                self._interrupted(entry)
+                raise
             if entered:
                 return
             assert wake is not None  # made when the job did not enter
@@ -111,15 +118,33 @@ class Admission:
                 return
             self._wait_at_gate(wake, deadline, token)
 
+    def _interrupted(self, entry: Entry) -> None:
+        """Take back a job that was half way in, unless a worker has it already.
+
+        An idle worker may have been taken off its channel's list and not been woken:
+        wake all who idle, they will look for themselves.
+        """
+        with self._lock:
+            channel = self.channels[entry.job.kind]
+            channel.give_up_item(entry)
+            self._tickets = {t for t in self._tickets if t.item is not entry}
+            _, admitted = channel.discard(entry)
+            if entry.status in (JobStatus.WAITING, JobStatus.DELAYED):
+                self._table.forget(entry)
+            wakes = self.let_in_locked(admitted) + list(self.idle.values())
+        for wake in wakes:
+            wake.put(None)
+
     def _check_open(self, entry: Entry, *, nested: bool) -> None:
         if self.state is Intake.CLOSED or (
             self.state is Intake.INSIDE and not entry.privileged
         ):
             raise self._closed_error()
         kind = entry.job.kind
-        if nested and len(self.channels[kind]) >= self._nested_capacity:
+        waiting = self._table.delayed if entry.job.delay else len(self.channels[kind])
+        if nested and waiting >= self._nested_capacity:
             msg = (
-                f"{self._nested_capacity} {kind.value} jobs wait already, and a submit "
+                f"{waiting} jobs wait already ({kind.value}), and a submit "
                 f"from inside {self._name} cannot wait for room: submit fewer jobs "
                 "from jobs and callbacks, or raise nested_capacity"
             )
@@ -156,10 +181,11 @@ class Admission:
         channel = self.channels[entry.job.kind]
         if nested and channel.capacity is not None:
             self.over_capacity += len(channel) >= channel.capacity
-        entered, reader = channel.offer(entry, force=nested)
-        if entered:
-            self._table.enter(entry, self._clock.monotonic())
-        return entered, reader
+        if not (nested or channel.has_room):
+            return False, None
+        # The table first: no worker may find a job that the table does not know.
+        self._table.enter(entry, self._clock.monotonic())
+        return channel.offer(entry, force=nested)
 
     def _queue_up(
         self, entry: Entry, wake: WakeQueue

@@ -139,6 +139,11 @@ class Channel(Bounded["_Lane"]):
 
     # -- for an owner that holds the lock
 
+    @property
+    def has_room(self) -> bool:
+        """True if an item that is not forced would enter; the lock is held."""
+        return self._free > 0
+
     def offer(self, item: Any, *, force: bool = False) -> tuple[bool, WakeQueue | None]:
         """Enter an item if there is room; the lock is held.
 

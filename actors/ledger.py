@@ -203,6 +203,7 @@ class Ledger:
         with self.lock:
             popped = self._channels[kind].pop(wake)
             if popped is None:
+                self._admission.idle[worker] = wake
                 return None
             entry, ticket = popped
             begun_at = None if kind is JobKind.CPU else self.clock.monotonic()

@@ -451,3 +451,34 @@ def test_stop_leaves_no_thread_or_process_behind() -> None:
 
     gc.collect()
     assert pipeline.report().succeeded == 3  # the fixtures look for what is left
+
+
+def test_a_storm_of_interrupts_leaves_a_pipeline_well() -> None:
+    out, _ = run_script(
+        """
+        import signal
+        from supervision import Pipeline
+
+        def interrupt(number, frame):
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        hits = 0
+        with Pipeline(2, cpu_workers=1, capacity=3) as pipeline:
+            for _ in range(3000):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                    while True:
+                        pipeline.submit(len, "abc")
+                except KeyboardInterrupt:
+                    hits += 1
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                assert pipeline.scope(wait=10).submit(len, "abcd").result(10) == 4
+            report = pipeline.drain(30)
+        assert report.accepted == report.succeeded, report
+        print(hits)
+        """
+    )
+
+    assert int(out) == 3000
