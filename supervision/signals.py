@@ -55,8 +55,9 @@ class Stoppable(Protocol):
 def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalHandling:
     """Drain ``target`` at the first SIGTERM or SIGINT, stop it now at the second.
 
-    Use it as a context manager, inside the target's own ``with``, or call it and keep
-    what it returns; leaving the block, or ``close()``, puts the old handlers back.
+    Use it as a context manager, or call it and keep what it returns; leaving the block,
+    or ``close()``, puts the old handlers back.  Around the target's own ``with``, as in
+    the example, it also serves while that block's end drains.
 
     Args:
         target: The pipeline or tree to end.
@@ -70,7 +71,8 @@ def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalH
     Example:
         ::
 
-            with Pipeline(8) as pipeline, handle_signals(pipeline):
+            pipeline = Pipeline(8)
+            with handle_signals(pipeline), pipeline:
                 pipeline.run(save, rows)
     """
     if not drain_timeout >= 0:

@@ -664,6 +664,20 @@ def test_nested_submits_have_a_bound_of_their_own(clock: VirtualClock) -> None:
             pipeline.submit(parent).result()
 
 
+def test_delayed_nested_submits_have_that_bound_too(clock: VirtualClock) -> None:
+    with small(workers=1, nested_capacity=3) as pipeline:
+
+        def parent() -> None:
+            later = pipeline.scope(delay=10)
+            for n in range(5):
+                later.submit(square, n)
+
+        with pytest.raises(MailboxFull, match="nested_capacity"):
+            pipeline.submit(parent).result()
+
+    assert pipeline.report().succeeded == 3
+
+
 def test_a_job_may_wait_for_another_while_a_worker_is_left(
     clock: VirtualClock,
 ) -> None:
