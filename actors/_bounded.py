@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
-from actors.clock import Empty, ambient_clock, raw_lock
+from actors.clock import Empty, ambient_clock, in_turn, raw_lock
 from actors.errors import Cancelled, ConfigurationError, MailboxClosed, MailboxFull
 from actors.stop_token import Phase
 
@@ -209,7 +209,7 @@ class Bounded(Generic[T]):
     def _leave(self, ticket: Ticket) -> bool:
         if ticket.state != "waiting":
             return False
-        with self.lock:
+        with in_turn(self.lock):
             return self.give_up(ticket)
 
     def _admit(self) -> Ticket | None:
@@ -241,7 +241,7 @@ class Bounded(Generic[T]):
 
     def _pass_on(self, wake: WakeQueue) -> None:
         """Take the lock and forget a reader; wake another if it leaves something."""
-        with self.lock:
+        with in_turn(self.lock):
             other = self.forget_reader(wake)
         if other is not None:
             other.put(None)
@@ -262,6 +262,22 @@ class Bounded(Generic[T]):
 
     def _readable(self) -> bool:
         return bool(self._items)
+
+    def take_data(self) -> list[Any]:
+        """Take all items at once; waiting senders move up.
+
+        Returns:
+            The items, in order, without those of senders that had to wait.
+        """
+        tickets = []
+        with in_turn(self.lock):
+            items = list(self._items)
+            self._items.clear()
+            self._free += len(items)
+            while (ticket := self._admit()) is not None:
+                tickets.append(ticket)
+        self._wake_all(tickets, ())
+        return items
 
     # -- the end
 

@@ -14,7 +14,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from actors._inside import Role, role_in
-from actors.clock import Empty
+from actors.clock import Empty, in_turn
 from actors.errors import Cancelled, MailboxClosed, MailboxFull
 from actors.jobs import JobKind, JobStatus
 from actors.mailbox import Channel
@@ -96,7 +96,7 @@ class Admission:
         while True:
             ticket = reader = None
             try:
-                with self._lock:
+                with in_turn(self._lock):
                     self._check_open(entry, nested=nested)
                     entered, reader = self._try_enter(entry, nested=nested)
                     if not entered:
@@ -124,7 +124,7 @@ class Admission:
         An idle worker may have been taken off its channel's list and not been woken:
         wake all who idle, they will look for themselves.
         """
-        with self._lock:
+        with in_turn(self._lock):
             channel = self.channels[entry.job.kind]
             channel.give_up_item(entry)
             self._tickets = {t for t in self._tickets if t.item is not entry}
@@ -214,7 +214,7 @@ class Admission:
             self._check_patience(entry, deadline)
             raise
         finally:
-            with self._lock:
+            with in_turn(self._lock):
                 self._tickets.discard(ticket)
 
     def _wait_at_gate(
@@ -232,7 +232,7 @@ class Admission:
         finally:
             if token is not None:
                 token.remove_waiter(wake)
-            with self._lock:
+            with in_turn(self._lock):
                 if wake in self._gate:
                     self._gate.remove(wake)
                     passed_on = []
@@ -265,7 +265,7 @@ class Admission:
 
     def close(self, why: str, *, inside_too: bool = False) -> None:
         """Serve :meth:`Ledger.close_intake <actors.Ledger.close_intake>`."""
-        with self._lock:
+        with in_turn(self._lock):
             self.state = max(self.state, Intake.CLOSED if inside_too else Intake.INSIDE)
             self._closed_why = self._closed_why or why
             refused = [t for t in self._tickets if inside_too or not t.item.privileged]

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from actors._bounded import Bounded, Ticket
+from actors.clock import in_turn
 
 if TYPE_CHECKING:
     from actors.clock import Clock, Lock, WakeQueue
@@ -75,7 +76,7 @@ class Channel(Bounded["_Lane"]):
             Cancelled: If the token was cancelled during the wait.
         """
         ticket = None
-        with self.lock:
+        with in_turn(self.lock):
             entered, reader = self.offer(x)
             if not entered:
                 if wait <= 0:
@@ -97,7 +98,7 @@ class Channel(Bounded["_Lane"]):
             MailboxClosed: If the channel is closed.
         """
         popped = None
-        with self.lock:
+        with in_turn(self.lock):
             if self._items or self._first:
                 popped = self._pop()
         item, ticket = popped or self._wait(timeout)
@@ -112,7 +113,7 @@ class Channel(Bounded["_Lane"]):
         left = timeout
         try:
             while True:
-                with self.lock:
+                with in_turn(self.lock):
                     popped = self.pop(wake)
                 if popped is not None:
                     return popped
@@ -132,7 +133,7 @@ class Channel(Bounded["_Lane"]):
             The items that nobody took, in order.  Those of blocked senders are not
             among them: these senders get ``MailboxClosed``.
         """
-        with self.lock:
+        with in_turn(self.lock):
             items, tickets, readers = self.shut()
         self._wake_all(tickets, readers)
         return items

@@ -22,7 +22,7 @@ import time
 import weakref
 from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from actors._timer_thread import TimerHandle, TimerThread
 from actors._wake_queue import (
@@ -53,12 +53,14 @@ __all__ = [
     "ambient_clock",
     "current_thread_name",
     "in_main_thread",
+    "in_turn",
     "raw_lock",
     "rename_current_thread",
     "thread_ident",
 ]
 
 raw_lock = threading.Lock  # for O(1) sections that never send, wait or call out
+_TURNS: Final = 500  # that others are given before a lock is waited for after all
 thread_ident = threading.get_ident
 
 Lock: TypeAlias = Any
@@ -328,3 +330,29 @@ def rename_current_thread(name: str) -> None:
 def in_main_thread() -> bool:
     """True on the thread that Python delivers signals to."""
     return threading.current_thread() is threading.main_thread()
+
+
+def in_turn(lock: Lock) -> Lock:
+    """Let others run while somebody holds a raw lock; returns the lock, to be taken.
+
+    For locks that many threads take for many short sections::
+
+        with in_turn(self._lock):
+            ...
+
+    A thread that loses its turn inside such a section makes all the others block on the
+    lock, and from then on each is handed the lock before it has its turn: a convoy,
+    with a switch of threads for every section (Blasgen et al., "The convoy phenomenon",
+    1979).  Giving the turn away instead lets the holder leave first: 2.5x the jobs a
+    second at capacity 1000 (benchmarks/pipeline.py).
+
+    Args:
+        lock: Not taken here, so that an interrupt cannot come between taking it and the
+            block that gives it back.
+    """
+    if lock.locked():
+        for _ in range(_TURNS):
+            time.sleep(0)  # noqa: TID251  # gives the turn away, waits for nothing
+            if not lock.locked():
+                break
+    return lock

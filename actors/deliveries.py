@@ -20,6 +20,7 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from actors.channel import Channel
+from actors.clock import in_turn
 from actors.errors import Cancelled, MailboxClosed
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Deliveries:
         try:
             self._channel.wait_entered(ticket, token=token)
         except Cancelled:
-            with self._lock:
+            with in_turn(self._lock):
                 if self._channel.closed:
                     return
                 _, reader = self._channel.offer(ticket.item, force=True)
@@ -111,7 +112,7 @@ class Deliveries:
         """Take what is there; ``None``: ``wake`` is put to when there is something."""
         batch: list[Delivery] = []
         wakes: list[WakeQueue] = []
-        with self._lock:
+        with in_turn(self._lock):
             while len(batch) < _BATCH and (len(self._channel) or not batch):
                 popped = self._channel.pop(wake)
                 if popped is None:
@@ -128,14 +129,14 @@ class Deliveries:
 
     def withdraw(self, wake: WakeQueue) -> None:
         """The collector does not wait any more; a wake-up it had goes to the next."""
-        with self._lock:
+        with in_turn(self._lock):
             other = self._channel.forget_reader(wake)
         if other is not None:
             other.put(None)
 
     def hand(self, delivery: Delivery, owner: object) -> bool:
         """Mark a result as handed to the sink; False if it is not this owner's."""
-        with self._lock:
+        with in_turn(self._lock):
             mine = delivery.state is DeliveryState.TAKEN and delivery.owner is owner
             if mine:
                 delivery.state = DeliveryState.HANDED
@@ -143,7 +144,7 @@ class Deliveries:
 
     def recover(self) -> None:
         """After a collector's death: what it had not handed is ready again."""
-        with self._lock:
+        with in_turn(self._lock):
             wakes: list[WakeQueue] = []
             for delivery in self.open.values():
                 if delivery.state is DeliveryState.TAKEN:
@@ -164,7 +165,7 @@ class Deliveries:
     def acknowledge(self, delivered: Iterable[Delivery]) -> None:
         """Forget delivered results."""
         wakes: list[WakeQueue] = []
-        with self._lock:
+        with in_turn(self._lock):
             for delivery in delivered:
                 if self.open.get(delivery.result.id) is delivery and (
                     delivery.state is DeliveryState.HANDED
@@ -176,7 +177,7 @@ class Deliveries:
 
     def keep(self, delivery: Delivery) -> None:
         """Leave a result undelivered for good: it stands in the report."""
-        with self._lock:
+        with in_turn(self._lock):
             wakes = self._keep_locked(delivery)
         for wake in wakes:
             wake.put(None)
@@ -193,7 +194,7 @@ class Deliveries:
 
     def close(self) -> None:
         """The collector is gone for good: everything open stands in the report."""
-        with self._lock:
+        with in_turn(self._lock):
             _, tickets, readers = self._channel.shut()
             wakes = [ticket.wake for ticket in tickets] + readers
             for delivery in self.open.values():

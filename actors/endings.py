@@ -15,6 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actors._ledger import returned_error
+from actors.clock import in_turn
 from actors.deliveries import Delivery
 from actors.errors import Cancelled, WorkerDied
 from actors.jobs import JobStatus
@@ -97,7 +98,7 @@ class Endings:
     ) -> Verdict | None:
         """Serve :meth:`Ledger.settle <actors.Ledger.settle>`."""
         entry = taken.entry
-        with self._lock:
+        with in_turn(self._lock):
             verdict = self._table.settle(
                 entry,
                 taken.lease,
@@ -155,7 +156,7 @@ class Endings:
 
     def _let_go(self, entry: Entry) -> None:
         """The job's done-callbacks have run."""
-        with self._lock:
+        with in_turn(self._lock):
             entry.held = False
             wakes = entry.group.delivered()
         for wake in wakes:
@@ -163,14 +164,14 @@ class Endings:
 
     def worker_began(self, worker: str, incarnation: int) -> None:
         """Serve :meth:`Ledger.worker_began <actors.Ledger.worker_began>`."""
-        with self._lock:
+        with in_turn(self._lock):
             self._living[worker] = incarnation
         self.worker_died(worker, incarnation, "it was restarted")
 
     def worker_died(self, worker: str, incarnation: int, reason: str) -> None:
         """Serve :meth:`Ledger.worker_died <actors.Ledger.worker_died>`."""
         verdict = attempt = None
-        with self._lock:
+        with in_turn(self._lock):
             entry = self._table.in_hand.get(worker)
             if entry is None or incarnation < self._living.get(worker, 0):
                 return
@@ -198,7 +199,7 @@ class Endings:
     def give_back(self, taken: Taken) -> None:
         """Serve :meth:`Ledger.give_back <actors.Ledger.give_back>`."""
         entry = taken.entry
-        with self._lock:
+        with in_turn(self._lock):
             if entry.lease != taken.lease:
                 return
             verdict, wakes = self._put_back(entry)
@@ -224,7 +225,7 @@ class Endings:
         """Serve :meth:`JobFuture.cancel <actors.JobFuture.cancel>`; never blocks."""
         verdict = None
         wakes: list[WakeQueue] = []
-        with self._lock:
+        with in_turn(self._lock):
             if entry.status is JobStatus.RUNNING:
                 if only_waiting and entry.begun_at is not None:
                     return False
@@ -273,7 +274,7 @@ class Endings:
         )
 
     def _unsettled(self, group: Group) -> list[Entry]:
-        with self._lock:
+        with in_turn(self._lock):
             return self._table.unsettled(group)
 
     def _waiting(self, root: Group) -> list[Entry]:
@@ -295,7 +296,7 @@ class Endings:
             self._hand_back(entry, only_waiting=False)
 
     def _hand_back(self, entry: Entry, *, only_waiting: bool) -> None:
-        with self._lock:
+        with in_turn(self._lock):
             if entry.job.id not in self._table.entries or (
                 only_waiting and entry.status is JobStatus.RUNNING
             ):

@@ -21,7 +21,7 @@ from actors._group import Group
 from actors._inside import Role, inside
 from actors._ledger import Table
 from actors.admission import Admission, Intake
-from actors.clock import ambient_clock, raw_lock
+from actors.clock import ambient_clock, in_turn, raw_lock
 from actors.deliveries import Deliveries
 from actors.endings import Endings, Taken
 from actors.events import job_event
@@ -158,7 +158,7 @@ class Ledger:
 
         One that was cancelled before it came here stays out.
         """
-        with self.lock:
+        with in_turn(self.lock):
             if entry.status is not JobStatus.WAITING:
                 return
             self._table.enter(entry, self.clock.monotonic())
@@ -182,7 +182,7 @@ class Ledger:
         Returns:
             True if nothing is left; nothing will come either.
         """
-        with self.lock:
+        with in_turn(self.lock):
             if self.root.idle:
                 self._admission.shut_locked(why)
             return self.root.idle
@@ -200,7 +200,7 @@ class Ledger:
 
     def take(self, kind: JobKind, worker: str, wake: WakeQueue) -> Taken | None:
         """Serve :meth:`Lane.take`; an io job begins in this very step."""
-        with self.lock:
+        with in_turn(self.lock):
             popped = self._channels[kind].pop(wake)
             if popped is None:
                 self._admission.idle[worker] = wake
@@ -215,7 +215,7 @@ class Ledger:
 
     def withdraw(self, kind: JobKind, wake: WakeQueue) -> None:
         """Serve :meth:`Lane.withdraw`."""
-        with self.lock:
+        with in_turn(self.lock):
             other = self._channels[kind].forget_reader(wake)
         if other is not None:
             other.put(None)
@@ -233,7 +233,7 @@ class Ledger:
         """
         entry = taken.entry
         now = self.clock.monotonic()
-        with self.lock:
+        with in_turn(self.lock):
             if entry.lease != taken.lease:
                 return None
             entry.begun_at = now
@@ -283,7 +283,7 @@ class Ledger:
         Returns:
             When the next one is due, or ``None``.
         """
-        with self.lock:
+        with in_turn(self.lock):
             due = self._table.pop_due(self.clock.monotonic())
             wakes: list[WakeQueue | None] = [
                 self._channels[entry.job.kind].offer_first(entry) for entry in due
@@ -297,7 +297,7 @@ class Ledger:
 
     def due_at(self, moment: float) -> None:
         """Tell the dispatcher of a job that is due then, if it is the first."""
-        with self.lock:
+        with in_turn(self.lock):
             first = self._table.next_due()
         if self.dispatcher is not None and first is not None and moment <= first:
             self.dispatcher.tell_control(DueChanged())
@@ -335,7 +335,7 @@ class Ledger:
     def report(self, group: Group | None = None) -> Report:
         """The sums of a group, or of everything."""
         group = self.root if group is None else group
-        with self.lock:
+        with in_turn(self.lock):
             return self._table.report(group, self.deliveries.undelivered_locked(group))
 
     def depth(self, kind: JobKind) -> int:
@@ -344,7 +344,7 @@ class Ledger:
 
     def counts(self) -> dict[str, int]:
         """Jobs delayed and in hand; attempts retried, late and over capacity."""
-        with self.lock:
+        with in_turn(self.lock):
             return {
                 "delayed": self._table.delayed,
                 "in_flight": len(self._table.in_hand),

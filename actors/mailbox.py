@@ -25,7 +25,7 @@ from actors._bounded import NEVER, Bounded, Ticket
 from actors._reading import Lane, LeaseRevoked, Source, revoked
 from actors._timers import Timers
 from actors.channel import Channel
-from actors.clock import Empty, raw_lock
+from actors.clock import Empty, in_turn, raw_lock
 from actors.errors import MailboxClosed, MailboxFull
 
 if TYPE_CHECKING:
@@ -60,7 +60,14 @@ class Mailbox(Bounded["deque[Any]"]):
         ('stop', 'data')
     """
 
-    __slots__ = ("_control", "_holder", "_leases", "_suspended", "_timers")
+    __slots__ = (
+        "_control",
+        "_holder",
+        "_leases",
+        "_only_data",
+        "_suspended",
+        "_timers",
+    )
     _noun = "mailbox"
 
     def __init__(
@@ -69,6 +76,9 @@ class Mailbox(Bounded["deque[Any]"]):
         super().__init__(deque(), capacity, raw_lock(), clock)
         self._control: deque[Any] = deque()
         self._suspended = False
+        # Invariant: True only while there is no control message, no timer and no
+        # suspension, so that one look is enough to serve data.
+        self._only_data = True
         self._timers = Timers(self.lock, self._control.append)
         self._leases = 0
         # The current lease and its reader's wake queue, read together without the lock.
@@ -103,8 +113,11 @@ class Mailbox(Bounded["deque[Any]"]):
             Cancelled: If the token was cancelled during the wait.
         """
         ticket = None
+        lock = self.lock
         try:
-            with self.lock:
+            if lock.locked():  # looked at here: a call for each message costs a tenth
+                in_turn(lock)
+            with lock:
                 if self._free > 0 or (force and not self._closed):
                     self._free -= 1
                     self._items.append(x)
@@ -135,6 +148,7 @@ class Mailbox(Bounded["deque[Any]"]):
             with self.lock:
                 self._check_open()
                 self._control.append(x)
+                self._only_data = False
                 reader = self._next_reader()
             if reader is not None:
                 reader.put(None)
@@ -165,6 +179,7 @@ class Mailbox(Bounded["deque[Any]"]):
         with self.lock:
             self._check_open()
             timer = self._timers.add(deadline, x)
+            self._only_data = False
             # Only a new earliest one shortens the reader's wait.
             reader = self._next_reader() if self._timers[0][2] is timer else None
         if reader is not None:
@@ -186,11 +201,11 @@ class Mailbox(Bounded["deque[Any]"]):
         item: Any = _NOTHING
         ticket = None
         with self.lock:
-            if self._items and not (self._control or self._timers or self._suspended):
-                item = self._items.popleft()
+            if self._only_data and self._items:
                 self._free += 1
                 if not self._tickets:
-                    return item
+                    return self._items.popleft()
+                item = self._items.popleft()
                 ticket = self._admit()
         if item is _NOTHING:
             clock = self._clock
@@ -221,11 +236,11 @@ class Mailbox(Bounded["deque[Any]"]):
             return self._wait(lease, wake, source, None)
         item = _NOTHING
         ticket = None
-        with self.lock:
+        with in_turn(self.lock):
             current, wake = self._holder
             if lease != current:
                 raise revoked(lease)
-            if self._items and not (self._control or self._timers or self._suspended):
+            if self._only_data and self._items:
                 item = self._items.popleft()
                 self._free += 1
                 if not self._tickets:
@@ -262,6 +277,7 @@ class Mailbox(Bounded["deque[Any]"]):
         """Serve no data until ``resume``; control is served, senders fill the lane."""
         with self.lock:
             self._suspended = True
+            self._only_data = False
 
     def resume(self) -> None:
         """Serve data again."""
@@ -270,22 +286,6 @@ class Mailbox(Bounded["deque[Any]"]):
             readers = list(self._readers)
             self._readers.clear()
         self._wake_all((), readers)
-
-    def take_data(self) -> list[Any]:
-        """Take all data messages at once; waiting senders move up.
-
-        Returns:
-            The messages, in order, without those of senders that had to wait.
-        """
-        tickets = []
-        with self.lock:
-            items = list(self._items)
-            self._items.clear()
-            self._free += len(items)
-            while (ticket := self._admit()) is not None:
-                tickets.append(ticket)
-        self._wake_all(tickets, ())
-        return items
 
     def close(self) -> list[Any]:
         """Refuse every later put, and wake all who wait, for good.
@@ -316,6 +316,7 @@ class Mailbox(Bounded["deque[Any]"]):
         """Take what is next in the own lanes; the lock is held."""
         if self._timers and not self._control:
             self._timers.deliver_due(now)
+        self._only_data = not (self._control or self._timers or self._suspended)
         if self._control:
             return _CONTROL, self._control.popleft(), None
         if self._items and not self._suspended:

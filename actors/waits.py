@@ -12,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from actors._inside import Role, role_in
+from actors.clock import in_turn
 from actors.errors import WouldDeadlock
 from actors.jobs import JobKind
 
@@ -47,7 +48,7 @@ class Waits:
 
     def add(self, group: Group, wake: WakeQueue) -> bool:
         """Put to ``wake`` once the group is idle; False if it is idle now."""
-        with self._lock:
+        with in_turn(self._lock):
             if group.idle:
                 return False
             group.waiters.append(wake)
@@ -55,7 +56,7 @@ class Waits:
 
     def remove(self, group: Group, wake: WakeQueue) -> None:
         """Take a waiter back."""
-        with self._lock, contextlib.suppress(ValueError):
+        with in_turn(self._lock), contextlib.suppress(ValueError):
             group.waiters.remove(wake)
 
     def waiting_for(self, entry: Entry) -> AbstractContextManager[None]:
@@ -87,12 +88,12 @@ class Waits:
         try:
             yield
         finally:
-            with self._lock:
+            with in_turn(self._lock):
                 self._waiting[kind] -= 1
 
     def _begin(self, kind: JobKind, what: object) -> None:
         workers = self._workers[kind]
-        with self._lock:
+        with in_turn(self._lock):
             room = self._waiting[kind] + 1 < workers
             self._waiting[kind] += room
         if not room:

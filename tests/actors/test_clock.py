@@ -26,6 +26,8 @@ from actors.clock import (
     SystemClock,
     ambient,
     ambient_clock,
+    in_turn,
+    raw_lock,
 )
 from actors.errors import Cancelled
 
@@ -467,3 +469,49 @@ def test_a_foreign_thread_does_not_see_the_ambient_clock(clock: SystemClock) -> 
         thread.join(LIMIT)
 
     assert seen.get(timeout=LIMIT) is SYSTEM_CLOCK
+
+
+def test_a_lock_in_turn_is_the_lock_itself_not_taken() -> None:
+    lock = raw_lock()
+
+    assert in_turn(lock) is lock
+    assert not lock.locked()
+
+
+def test_a_held_lock_in_turn_is_waited_for_after_all() -> None:
+    lock = raw_lock()
+    lock.acquire()
+    entered: list[bool] = []
+
+    def enter() -> None:
+        with in_turn(lock):
+            entered.append(True)
+
+    thread = SYSTEM_CLOCK.thread(enter)
+    thread.start()
+    assert not entered
+    lock.release()
+    assert SYSTEM_CLOCK.join(thread, 30)
+
+    assert entered
+
+
+@pytest.mark.concurrent
+def test_sections_in_turn_exclude_each_other() -> None:
+    lock = raw_lock()
+    inside = most = 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(2_000):
+            with in_turn(lock):
+                inside += 1
+                most = max(most, inside)
+                inside -= 1
+
+    threads = [SYSTEM_CLOCK.thread(work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert all(SYSTEM_CLOCK.join(thread, 60) for thread in threads)
+
+    assert most == 1
