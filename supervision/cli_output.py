@@ -188,7 +188,7 @@ def result_line(result: JobResult, value_in: Any) -> bytes:
             "in": value_in,
             "out": result.value,
             "attempts": len(result.attempts),
-            "ms": round(result.ran * 1000, 1),
+            "ms": _short(result.ran * 1000),
         }
     )
 
@@ -238,6 +238,11 @@ def _number(value: int | float) -> float | str | None:  # both, apart
         return int(str(int(value)))  # too long for json.dumps as it is for str
     except ValueError:
         return hex(value)
+
+
+def _short(milliseconds: float) -> float:
+    """One decimal, or two digits where that would say 0.0."""
+    return round(milliseconds, 1) if milliseconds >= 1 else float(f"{milliseconds:.2g}")
 
 
 def _key(key: Any) -> str:

@@ -41,6 +41,19 @@ def settled(
     return JobResult(job, status, value, error, attempts, 0.5, 0.00134)
 
 
+@pytest.mark.parametrize(
+    ("ran", "shown"),
+    [(0.00134, 1.3), (1.23456, 1234.6), (0.0000312, 0.031), (0.0, 0.0)],
+)
+def test_milliseconds_have_the_digits_that_say_something(
+    ran: float, shown: float
+) -> None:
+    job = settled().job
+    result = JobResult(job, JobStatus.SUCCEEDED, 1, None, (), 0.0, ran)
+
+    assert json.loads(result_line(result, "x"))["ms"] == shown
+
+
 def test_result_is_one_line_of_json() -> None:
     line = result_line(settled(), "a.txt")
 
