@@ -76,7 +76,15 @@ class Channel(Bounded["_Lane"]):
             Cancelled: If the token was cancelled during the wait.
         """
         ticket = None
-        with in_turn(self.lock):
+        lock = self.lock
+        if lock.locked():  # looked at here: a call for each item costs a tenth
+            in_turn(lock)
+        with lock:
+            items = self._items
+            if self._free > 0 and items.present is None and not self._readers:
+                self._free -= 1
+                items.append(x)
+                return  # nothing else to do: the common case
             entered, reader = self.offer(x)
             if not entered:
                 if wait <= 0:
@@ -98,8 +106,12 @@ class Channel(Bounded["_Lane"]):
             MailboxClosed: If the channel is closed.
         """
         popped = None
-        with in_turn(self.lock):
-            if self._items or self._first:
+        with self.lock:
+            items = self._items
+            if items and items.present is None and not (self._tickets or self._first):
+                self._free += 1
+                return items.popleft()  # nothing else to do: the common case
+            if items or self._first:
                 popped = self._pop()
         item, ticket = popped or self._wait(timeout)
         if ticket is not None:
