@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from actors._stack import stack_of
 from actors.clock import raw_lock, thread_ident
 from actors.testing.task import NANO, PARKED, RUNNING, Task
 
@@ -47,10 +47,11 @@ def describe(sight: Sight) -> str:
     if sight.holds:
         lines[0] += ", held by: " + ", ".join(sight.holds)
     for task in sight.tasks:
-        frame = None if task.ident is None else frames.get(task.ident)
-        lines.append(_line(task, frame))
-        if task.state == RUNNING and frame and task.ident != thread_ident():
-            lines += _stack(frame)
+        # A parked thread stands still, so its frames may be walked.
+        parked = task.state == PARKED and task.ident is not None
+        lines.append(_line(task, frames.get(task.ident or 0) if parked else None))
+        if task.state == RUNNING and task.ident and task.ident != thread_ident():
+            lines += _stack(task.ident)
     due = ", ".join(f"{when / NANO:g} s {_name(what)}" for when, what in sight.timers)
     lines.append(f"timers: {due or 'none'}")
     return "\n".join(lines)
@@ -77,9 +78,12 @@ def _line(task: Task, frame: FrameType | None) -> str:
     return text
 
 
-def _stack(frame: FrameType) -> list[str]:
-    entries = traceback.format_stack(frame)[-_STACK_DEPTH:]
-    return ["      " + line for entry in entries for line in entry.splitlines()]
+def _stack(ident: int | None) -> list[str]:
+    """The last steps of a thread that may be running on: not by its live frames."""
+    lines = stack_of(ident).splitlines()
+    starts = [n for n, line in enumerate(lines) if line.startswith("  File ")]
+    first = starts[-_STACK_DEPTH] if len(starts) >= _STACK_DEPTH else 0
+    return ["      " + line for line in lines[first:]]
 
 
 def _site(frame: FrameType | None) -> str:
