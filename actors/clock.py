@@ -343,8 +343,8 @@ def in_turn(lock: Lock) -> Lock:
     A thread that loses its turn inside such a section makes all the others block on the
     lock, and from then on each is handed the lock before it has its turn: a convoy,
     with a switch of threads for every section (Blasgen et al., "The convoy phenomenon",
-    1979).  Giving the turn away instead lets the holder leave first: 2.5x the jobs a
-    second at capacity 1000 (benchmarks/pipeline.py).
+    1979).  Giving the turn away instead lets the holder leave first: against the same
+    peer, 1.8x to 2.3x the jobs a second at capacity 1000 (benchmarks/pipeline.py).
 
     Args:
         lock: Not taken here, so that an interrupt cannot come between taking it and the

@@ -45,8 +45,8 @@ class Reply(pykka.ThreadingFuture[T]):
     Args:
         clock: Whose time ``get`` waits in; the ambient clock by default.
         awaited: The thread that makes it will wait for it: what it waits on is made
-            now, for between the question and the wait every microsecond counts (the
-            actor's thread is awake already; 1.15x in ``benchmarks/messages.py``).
+            now, for between the question and the wait every microsecond counts: the
+            actor's thread is awake already.
     """
 
     def __init__(self, clock: Clock | None = None, *, awaited: bool = False) -> None:

@@ -40,8 +40,8 @@ class JobKind(enum.Enum):
     IO = "io"
     CPU = "cpu"
 
-    # Members are the only instances.  Enum's own hash is Python code: as a dict key on
-    # the way of each job it made a job a tenth slower (benchmarks/pipeline.py).
+    # Members are the only instances.  Enum's own hash is Python code, and kinds are
+    # dict keys on the way of each job.
     __hash__ = object.__hash__
 
     @classmethod

@@ -259,6 +259,19 @@ def test_an_io_jobs_timeout_ends_it_at_its_next_checkpoint(
         assert pipeline.submit(square, 2).result() == 4
 
 
+def test_an_io_job_that_never_looks_outlives_its_timeout(
+    clock: VirtualClock,
+) -> None:
+    def blind() -> str:
+        clock.sleep(5)  # no checkpoint: nobody can end it
+        return "done"
+
+    with small() as pipeline:
+        assert pipeline.scope(timeout=2).submit(blind).result() == "done"
+
+    assert clock.monotonic() == 5.0
+
+
 def test_a_waits_timeout_is_not_the_jobs(clock: VirtualClock) -> None:
     with small() as pipeline:
         future = pipeline.submit(sleep, 5)
