@@ -17,6 +17,7 @@ ever holds two locks and exactly the right thread wakes.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -35,8 +36,7 @@ __all__ = ["Bounded", "NEVER", "Ticket"]
 TicketState: TypeAlias = Literal["waiting", "entered", "closed", "given up"]
 T = TypeVar("T", bound="deque[Any]")
 
-_INFINITE: Final = float("inf")
-NEVER: Final = -_INFINITE
+NEVER: Final = float("-inf")
 """A moment that has always passed."""
 
 
@@ -72,8 +72,8 @@ class Bounded(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_capacity", "_clock", "_closed", "_free", "_items",
-        "_readers", "_tickets", "lock",
+        "__weakref__", "_capacity", "_clock", "_closed", "_items", "_readers",
+        "_room", "_tickets", "lock",
     )  # fmt: skip
     _noun = "channel"
 
@@ -96,9 +96,11 @@ class Bounded(Generic[T]):
         self._capacity = capacity
         self._items = items
         self._closed = False
-        # Invariant: while a ticket waits, _free <= 0.  Forced items may make it
-        # negative; it is minus infinity once closed, so one comparison admits a put.
-        self._free: float = _INFINITE if capacity is None else capacity
+        # How many items are too many for one more.  Two lengths are compared and no
+        # count is kept: it would cost two writes for each item.  0 once closed, so
+        # that one comparison admits a put.  Invariant: while a ticket waits, no less
+        # than this are in (forced items may make it more).
+        self._room = sys.maxsize if capacity is None else capacity
         self._tickets: deque[Ticket] = deque()
         # Invariant: while a reader is registered, at least as many wake-ups are on
         # their way to readers as there are items to read and tickets that wait.
@@ -214,13 +216,15 @@ class Bounded(Generic[T]):
 
     def _admit(self) -> Ticket | None:
         """Give a place that came free to the sender that has waited longest."""
-        if not self._tickets or self._free <= 0:
+        if not self._tickets or not self._has_place():
             return None
         ticket = self._tickets.popleft()
-        self._free -= 1
         self._append(ticket.item)
         ticket.state = "entered"
         return ticket
+
+    def _has_place(self) -> bool:
+        return len(self._items) < self._room
 
     def _append(self, item: Any) -> None:
         self._items.append(item)
@@ -273,7 +277,6 @@ class Bounded(Generic[T]):
         with in_turn(self.lock):
             items = list(self._items)
             self._items.clear()
-            self._free += len(items)
             while (ticket := self._admit()) is not None:
                 tickets.append(ticket)
         self._wake_all(tickets, ())
@@ -284,7 +287,7 @@ class Bounded(Generic[T]):
     def _shut(self) -> tuple[list[Ticket], list[WakeQueue]]:
         """Close every door; the lock is held and the items are the caller's to take."""
         self._closed = True
-        self._free = -_INFINITE
+        self._room = 0
         tickets = list(self._tickets)
         for ticket in tickets:
             ticket.state = "closed"

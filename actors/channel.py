@@ -81,8 +81,7 @@ class Channel(Bounded["_Lane"]):
             in_turn(lock)
         with lock:
             items = self._items
-            if self._free > 0 and items.present is None and not self._readers:
-                self._free -= 1
+            if items.present is None and len(items) < self._room and not self._readers:
                 items.append(x)
                 return  # nothing else to do: the common case
             entered, reader = self.offer(x)
@@ -109,7 +108,6 @@ class Channel(Bounded["_Lane"]):
         with self.lock:
             items = self._items
             if items and items.present is None and not (self._tickets or self._first):
-                self._free += 1
                 return items.popleft()  # nothing else to do: the common case
             if items or self._first:
                 popped = self._pop()
@@ -155,7 +153,7 @@ class Channel(Bounded["_Lane"]):
     @property
     def has_room(self) -> bool:
         """True if an item that is not forced would enter; the lock is held."""
-        return self._free > 0
+        return self._has_place()
 
     def offer(self, item: Any, *, force: bool = False) -> tuple[bool, WakeQueue | None]:
         """Enter an item if there is room; the lock is held.
@@ -170,9 +168,8 @@ class Channel(Bounded["_Lane"]):
         Raises:
             MailboxClosed: If the channel is closed.
         """
-        if self._free > 0 or (force and not self._closed):
-            self._free -= 1
-            items = self._items
+        items = self._items
+        if len(items) - items.struck_out < self._room or (force and not self._closed):
             items.append(item)
             if items.present is not None:
                 items.present[id(item)] += 1
@@ -226,7 +223,6 @@ class Channel(Bounded["_Lane"]):
             return True, None
         if not self._items.strike(item):
             return False, None
-        self._free += 1
         return True, self._admit()
 
     def shut(self) -> tuple[list[Any], list[Ticket], list[WakeQueue]]:
@@ -245,8 +241,10 @@ class Channel(Bounded["_Lane"]):
             return self._first.pop_next(), None
         items = self._items
         item = items.popleft() if items.present is None else items.pop_next()
-        self._free += 1
         return item, self._admit() if self._tickets else None
+
+    def _has_place(self) -> bool:
+        return len(self._items) - self._items.struck_out < self._room
 
     def _append(self, item: Any) -> None:
         self._items.add(item)

@@ -118,9 +118,9 @@ class Mailbox(Bounded["deque[Any]"]):
             if lock.locked():  # looked at here: it saves a call for each message
                 in_turn(lock)
             with lock:
-                if self._free > 0 or (force and not self._closed):
-                    self._free -= 1
-                    self._items.append(x)
+                items = self._items
+                if len(items) < self._room or (force and not self._closed):
+                    items.append(x)
                     if not self._readers:
                         return
                     reader = self._next_reader()
@@ -201,11 +201,10 @@ class Mailbox(Bounded["deque[Any]"]):
         item: Any = _NOTHING
         ticket = None
         with self.lock:
-            if self._only_data and self._items:
-                self._free += 1
+            if self._only_data and (items := self._items):
                 if not self._tickets:
-                    return self._items.popleft()
-                item = self._items.popleft()
+                    return items.popleft()
+                item = items.popleft()
                 ticket = self._admit()
         if item is _NOTHING:
             clock = self._clock
@@ -240,9 +239,8 @@ class Mailbox(Bounded["deque[Any]"]):
             current, wake = self._holder
             if lease != current:
                 raise revoked(lease)
-            if self._only_data and self._items:
-                item = self._items.popleft()
-                self._free += 1
+            if self._only_data and (items := self._items):
+                item = items.popleft()
                 if not self._tickets:
                     return _DATA, item
                 ticket = self._admit()
@@ -321,7 +319,6 @@ class Mailbox(Bounded["deque[Any]"]):
             return _CONTROL, self._control.popleft(), None
         if self._items and not self._suspended:
             item = self._items.popleft()
-            self._free += 1
             return _DATA, item, self._admit() if self._tickets else None
         self._check_open()
         return None
