@@ -14,9 +14,12 @@ __all__ = [
     "ClockClosed",
     "ClockError",
     "Deadlock",
+    "FaultInjected",
     "Leaked",
     "Livelock",
+    "NotDeterministic",
     "NotEnrolled",
+    "ReplayDiverged",
     "Stalled",
 ]
 
@@ -52,6 +55,25 @@ class NotEnrolled(ClockError):
     """A thread that the clock does not know tried to wait on it.
 
     Start it with ``clock.thread(...)``, or wrap the wait in ``clock.enrolled(name)``.
+    """
+
+
+class ReplayDiverged(ClockError):
+    """A replayed run came to another choice than the recorded one.
+
+    Raised in the test thread.  Something that the clock does not order decides what the
+    program does, or the program has changed since the recording.
+    """
+
+
+class NotDeterministic(ClockError):
+    """Two runs under one seed took different ways; the text shows where they part."""
+
+
+class FaultInjected(Exception):
+    """What an actor fails with when :class:`~actors.testing.Faults` crashes it.
+
+    Not a ``ClockError``: to the code under test it is a failure like any other.
     """
 
 
