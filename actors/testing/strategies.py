@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "Choice",
     "FIFO",
     "PCT",
-    "Choice",
     "Preempt",
     "RandomChoice",
     "Replay",

@@ -1,0 +1,303 @@
+"""What happened under a virtual clock, in order, for a person to read.
+
+Recording is cheap and formats nothing but messages, which may change later on; the rest
+is put into words when somebody asks, mostly because a test failed::
+
+    seed 7: PCT(7, depth=2, steps=50), preempt='send'
+         at  who          what
+        0 s  test thread  starts                     bank.py:38  first.start()
+             bank         starts
+             first        starts
+             bank         handles Read()
+             first        goes on after ask()        bank.py:31  seen = bank.ask(Read())
+             second       starts
+             bank         handles Read()
+                          handles Write(90)
+      -----  41 steps left out
+    ! 1.5 s  bank         fault: crashed
+        2 s  test thread  goes on after join(first)  bank.py:40  first.join()
+
+A mark in the first column shows an injected fault.
+
+:Runs on: ``step`` and its kin on the thread that gets or has the turn; ``text`` on any.
+:Owns: the first and the last steps of one run.
+:Guards: in serial mode one thread runs at a time; in free mode steps may be recorded at
+    once, each by one append, which the interpreter makes atomic.
+:Blocks: nothing; the ``repr`` of a message is the user's code.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import re
+import reprlib
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import CodeType
+
+__all__ = ["Step", "StoryLog", "render", "short"]
+
+_NANO: Final = 1_000_000_000
+_HERE: Final = os.path.dirname(os.path.abspath(__file__))
+_ROOT: Final = os.path.dirname(os.path.dirname(_HERE))
+_OURS: Final = (os.path.join(_ROOT, "actors"), os.path.join(_ROOT, "supervision"))
+_GOES_ON: Final = "goes on"
+_FIRST_KEPT: Final = 100
+_LAST_KEPT: Final = 1000
+_WHO_WIDTH: Final = 24
+_WHAT_WIDTH: Final = 48
+_SOURCE_WIDTH: Final = 60
+_ALONE: Final = _WHAT_WIDTH + _SOURCE_WIDTH  # Of what has nothing in the last column.
+_ADDRESS: Final = re.compile(r" at 0x[0-9A-Fa-f]+")
+
+
+class Step(NamedTuple):
+    """One step of a run.
+
+    Attributes:
+        now_ns: The virtual time, in nanoseconds.
+        label: Whose step, as ``name@path``.
+        doing: What it waited in before its turn, or what it does.
+        code: Where, or ``None``.
+        line: The line in it.
+        kind: Whether it got its turn, or what else it is.
+        times: How many equal steps in a row this one stands for.
+    """
+
+    now_ns: int
+    label: str
+    doing: str
+    code: CodeType | None
+    line: int
+    kind: Literal["turn", "message", "fault", "gap"] = "turn"
+    times: int = 1
+
+
+_NOBODY: Final = Step(-1, "", "", None, 0)
+
+
+class StoryLog:
+    """Keeps the first and the last steps of a run.
+
+    Args:
+        first: How many of the first steps are kept.
+        last: How many of the last.
+
+    Attributes:
+        count: How many steps there were in all.
+    """
+
+    def __init__(self, first: int = _FIRST_KEPT, last: int = _LAST_KEPT) -> None:
+        self._room = first
+        self._first: list[Step] = []
+        self._last: deque[Step] = deque(maxlen=last)
+        self.count = 0
+
+    def step(
+        self, now: int, label: str, doing: str, code: CodeType | None, line: int
+    ) -> None:
+        """Note that a thread gets its turn.
+
+        Args:
+            now: The virtual time, in nanoseconds.
+            label: Whose turn, as ``name@path``.
+            doing: What it waited in, ``"sleep(1)"``; empty when it starts, and ``"goes
+                on"`` when it only let the others have a chance.
+            code: Where it goes on, or ``None``.
+            line: The line in it.
+        """
+        self._keep(Step(now, label, doing, code, line))
+
+    def handles(
+        self, now: int, label: str, message: Any, *, control: bool = False
+    ) -> None:
+        """Note that an actor is about to handle a message.
+
+        Called on the actor's own thread, outside of every section: the ``repr`` of the
+        message is asked for here and now, before the handler changes it.
+        """
+        lane = "handles control " if control else "handles "
+        self._keep(Step(now, label, lane + short(message), None, 0, "message"))
+
+    def fault(self, now: int, label: str, what: str) -> None:
+        """Note an injected fault."""
+        self._keep(Step(now, label, f"fault: {what}", None, 0, "fault"))
+
+    def _keep(self, step: Step) -> None:
+        self.count += 1
+        if len(self._first) < self._room:
+            self._first.append(step)
+        else:
+            self._last.append(step)
+
+    def text(self, limit: int = 60, *, header: str = "") -> str:
+        """Put the story into words.
+
+        Args:
+            limit: How many rows; of a longer story the middle is left out.
+            header: Lines to begin with.
+        """
+        steps = [*self._first, *self._last]
+        lost = self.count - len(steps)
+        if lost > 0:
+            steps.insert(len(self._first), Step(0, "", "", None, 0, "gap", lost))
+        return render(steps, header=header, limit=limit)
+
+
+def short(message: Any, limit: int = 80) -> str:
+    """The ``repr`` of a message, cut short, without addresses; never raises.
+
+    Long strings and collections are cut inside, so that the message's class and first
+    fields stay to be seen.  A ``repr`` that raises is told in its place.
+    """
+    try:
+        text = _short.repr(message)
+    except Exception as error:  # noqa: BLE001  # the host's class: told in its place
+        text = f"<{type(message).__name__}, whose repr raises {type(error).__name__}>"
+    text = _ADDRESS.sub("", text)
+    if "\n" in text:
+        text = " ".join(text.split())
+    return _cut(text, limit)
+
+
+def render(steps: Iterable[Step], *, header: str = "", limit: int | None = None) -> str:
+    """Put steps into a table: time at each change, who at each change, what, where.
+
+    Rows that a person need not see are joined: equal ones in a row, and the turn in
+    which an actor takes the message that it then handles.
+
+    Args:
+        steps: In order.
+        header: Lines to begin with.
+        limit: How many rows; the middle of a longer table is left out.
+    """
+    rows = _cut_middle(_merge(steps), limit)
+    lines = _table(rows) if rows else ["  nothing happened"]
+    return "\n".join(header.splitlines() + lines)
+
+
+# -- recording
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_library(filename: str) -> bool:
+    folder, name = os.path.split(filename)
+    return (
+        folder in _OURS
+        or folder.startswith(tuple(ours + os.sep for ours in _OURS))
+        or os.path.basename(folder) in ("pykka", "futures")
+        or name in ("threading.py", "contextlib.py", "functools.py", "queue.py")
+    )
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = 50
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 4
+
+    def repr_instance(self, x: Any, level: int) -> str:  # noqa: ARG002  # reprlib's
+        # reprlib's own hides what went wrong, and cuts the middle out of fields.
+        return repr(x)
+
+
+_short: Final = _Short()
+
+
+# -- joining rows
+
+
+def _merge(steps: Iterable[Step]) -> list[Step]:
+    rows: list[Step] = []
+    for step in steps:
+        last = rows[-1] if rows else None
+        if last is None or last.label != step.label or last.now_ns != step.now_ns:
+            rows.append(step)
+        elif last[:-1] == step[:-1]:
+            rows[-1] = last._replace(times=last.times + step.times)
+        elif step.kind == "message" and not _tells(last):
+            rows[-1] = step
+        else:
+            rows.append(step)
+    return rows
+
+
+def _tells(step: Step) -> bool:
+    """Whether a row says more than that an actor comes for its next message."""
+    if step.kind != "turn" or not step.doing:
+        return True
+    return step.code is not None and not _is_library(step.code.co_filename)
+
+
+def _cut_middle(rows: list[Step], limit: int | None) -> list[Step]:
+    if limit is None or len(rows) <= limit:
+        return rows
+    first, last = rows[: limit // 4], rows[len(rows) - limit + limit // 4 :]
+    left_out = sum(row.times for row in rows[len(first) : len(rows) - len(last)])
+    return [*first, Step(0, "", "", None, 0, "gap", left_out), *last]
+
+
+# -- the table
+
+
+def _names(rows: Iterable[Step]) -> dict[str, str]:
+    """A label without its path, where no other thread shown has the same name."""
+    bare = {row.label: row.label.rpartition("@")[0] or row.label for row in rows}
+    owners = Counter(bare.values())
+    return {
+        label: _cut(name if owners[name] == 1 else label, _WHO_WIDTH)
+        for label, name in bare.items()
+    }
+
+
+def _table(rows: list[Step]) -> list[str]:
+    names = _names(rows)
+    whats = [_cut(_what(row), _WHAT_WIDTH if row.code else _ALONE) for row in rows]
+    times = [f"{row.now_ns / _NANO:.10g} s" for row in rows]
+    when = max(map(len, times))
+    who = max(map(len, names.values()))
+    what = max(
+        len(text) if row.code else 0 for row, text in zip(rows, whats, strict=True)
+    )
+    lines = [f"  {'at':>{when}}  {'who':<{who}}  what"]
+    before = _NOBODY
+    for row, text, time in zip(rows, whats, times, strict=True):
+        if row.kind == "gap":
+            lines.append(f"  {'-' * when}  {text}")
+            before = _NOBODY
+            continue
+        now = "" if row.now_ns == before.now_ns else time
+        name = "" if row.label == before.label else names[row.label]
+        mark = "!" if row.kind == "fault" else " "
+        line = f"{mark} {now:>{when}}  {name:<{who}}  {text:<{what}}  {_where(row)}"
+        lines.append(line.rstrip())
+        before = row
+    return lines
+
+
+def _what(row: Step) -> str:
+    text = row.doing
+    if row.kind == "gap":
+        return f"{row.times} steps left out"
+    if row.kind == "turn" and text != _GOES_ON:
+        text = f"{_GOES_ON} after {text}" if text else "starts"
+    return text if row.times == 1 else f"{text}, {row.times} times"
+
+
+def _where(row: Step) -> str:
+    if row.code is None:
+        return ""
+    filename = row.code.co_filename
+    source = linecache.getline(filename, row.line).strip()
+    place = f"{os.path.basename(filename)}:{row.line}"
+    return f"{place}  {_cut(source or row.code.co_qualname, _SOURCE_WIDTH)}"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
