@@ -1,9 +1,9 @@
 """The one lock behind a virtual clock: which threads can run, and when time moves.
 
-A thread that the clock knows is a :class:`Task`.  It is RUNNING, or PARKED in
-something that the clock made, or DEAD.  A *hold* is a promise that work which the clock
-cannot see is on its way.  Time may act only when ``running + holds == 0``, and that is
-exact:
+A thread that the clock knows is a :class:`Task`.  It is RUNNING, or RUNNABLE (it waits
+for its turn), or PARKED in something that the clock made, or DEAD.  A *hold* is a
+promise that work which the clock cannot see is on its way.  Time may act only when
+``running + holds == 0``, where ``running`` counts the runnable too, and that is exact:
 
 - *Waking counts.*  A parked task is counted as running by **whoever wakes it**, in the
   very section in which it leaves its wait set; it never counts itself.
@@ -12,61 +12,39 @@ exact:
   outside the clock's world, can make one run again.  Zero is stable: no second look and
   no cushion of real time is needed.
 
+Who runs when several could is for :mod:`actors.testing.turns` to say.  A turn is given
+at the end of each section, if nobody has it: there is no other place to forget.
+
 Mistakes are one-sided.  A thread that blocks where the clock cannot see it keeps the
 count above zero; time stands still and :class:`~actors.testing.errors.Stalled` tells
 where.  Time never runs early.
 
 :Runs on: any thread.
 :Owns: the count, the timers, the holds, the tasks and the present instant.
-:Guards: ``_mutex`` guards every field but ``_late``.
+:Guards: a section guards every field.
 :Blocks: ``park``, until woken.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any
 
-from actors.clock import (
-    SystemClock,
-    current_thread_name,
-    raw_lock,
-    thread_ident,
-)
-from actors.testing.errors import (
-    ClockClosed,
-    ClockError,
-    Deadlock,
-    Livelock,
-    NotEnrolled,
-    Stalled,
-)
+from actors.testing.errors import ClockClosed, ClockError, Deadlock, Livelock
+from actors.testing.parking import Parking
 from actors.testing.sight import Sight, describe, describe_deadlock
-from actors.testing.task import (
-    DEAD,
-    NANO,
-    OUTSIDE,
-    PARKED,
-    RUNNING,
-    Alarm,
-    Path,
-    Task,
-    Timers,
-)
+from actors.testing.task import NANO, PARKED, RUNNABLE, Alarm, Task, Timers
+from actors.testing.turns import FreeTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import TimerHandle
+    from actors.testing.strategies import Strategy
 
 __all__ = ["Kernel"]
 
 
-class _Receiver(Protocol):
-    def give(self, item: Any) -> None: ...
-
-
-class Kernel:
+class Kernel(Parking):
     """See the module's text.  ``with kernel:`` is one critical section.
 
     Args:
@@ -74,6 +52,10 @@ class Kernel:
         hard_timeout: Real seconds before ``Stalled`` even with progress.
         max_events: Timers that may fire at one instant before ``Livelock``.
         auto_advance: Move to the next deadline whenever nothing can run.
+        max_steps: Turns that may be given before ``Livelock``; in serial mode.
+        strategy: Picks whose turn it is; ``None`` for free mode.
+        preempts: It may take the turn away at scheduling points; in serial mode.
+        together: Fire all timers of one instant at once, not one after the other.
     """
 
     def __init__(
@@ -83,227 +65,56 @@ class Kernel:
         hard_timeout: float,
         max_events: int,
         auto_advance: bool,
+        max_steps: int,
+        strategy: Strategy | None,
+        preempts: bool,
+        together: bool,
     ) -> None:
-        self.stall_timeout = stall_timeout
-        self.hard_timeout = hard_timeout
+        super().__init__(
+            stall_timeout=stall_timeout,
+            hard_timeout=hard_timeout,
+            max_steps=max_steps,
+            strategy=strategy,
+            preempts=preempts,
+        )
         self.max_events = max_events
         self.auto_advance = auto_advance
-        self.now = 0
-        self.running = 0
-        self.progress = 0
+        self.together = together
         self.timers = Timers()
         self.holds: dict[object, str] = {}
-        self.tasks: dict[Task, None] = {}  # A set that keeps its order.
-        self.main: Task | None = None
         self.open = False
-        self.closed = False
         self.on_move: Callable[[], None] = lambda: None
         self.on_call: Callable[[Any], None] = lambda _call: None
-        self._mutex = raw_lock()
-        # Puts not yet applied.  Appended to without the lock, so that a finaliser or a
-        # signal handler may put while its own thread is inside a section; applied by
-        # whoever has the lock, at the latest before it counts anybody as parked.
-        self._late: deque[tuple[_Receiver, Any]] = deque()
-        self._by_ident: dict[int, Task] = {}
-        self._foreign = 0
         self._goal: int | None = None  # How far an advance() in progress may go.
         self._events_here = 0
 
-    # -- sections
-
-    def acquire(self) -> None:
-        """Begin a section; what was put before it is applied first."""
-        self._mutex.acquire()
-        if self._late:
-            self._apply_late()
-
-    def release(self) -> None:
-        """End a section."""
-        self._mutex.release()
-        if self._late:
-            self._flush()
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
-
-    def put(self, receiver: _Receiver, item: Any) -> None:
-        """Have ``receiver.give(item)`` called in a section, without waiting for it.
-
-        Publish, then look: if the lock is taken, its holder looks after its release.
-        """
-        self._late.append((receiver, item))
-        self._flush()
-
-    def _flush(self) -> None:
-        while self._late and self._mutex.acquire(blocking=False):
-            try:
-                self._apply_late()
-            finally:
-                self._mutex.release()
-
-    def _apply_late(self) -> None:
-        late = self._late
-        while late:
-            receiver, item = late.popleft()
-            receiver.give(item)
-
-    # -- tasks
-
-    def find(self) -> Task | None:
-        """The calling thread's task, if the clock knows it."""
-        return self._by_ident.get(thread_ident())
-
-    def current(self) -> Task:
-        """The calling thread's task; raises ``NotEnrolled`` if it has none."""
-        return self.find() or self.refuse()
-
-    def refuse(self) -> Task:
-        """Raise ``NotEnrolled`` for the calling thread."""
-        message = (
-            f"thread {current_thread_name()!r} is not enrolled with this virtual clock"
-            f"{', which is closed' if self.closed else ''}; start it with "
-            "clock.thread(...) or wrap the wait in clock.enrolled(name)"
-        )
-        raise NotEnrolled(message)
-
-    def enrol(self, name: str, *, foreign: bool = False) -> Task:
-        """Count a new thread as running; in a section."""
-        parent = None if foreign else self.find()
-        if parent is None:
-            self._foreign += 1
-            path: Path = (*OUTSIDE, self._foreign)
-        else:
-            parent.children += 1
-            path = (*parent.path, parent.children)
-        return self._admit(Task(name, path))
-
     def enrol_main(self) -> None:
         """Count the calling thread as the test thread; in a section."""
-        self.main = self._admit(Task("test thread", (0,)))
-        self.adopt(self.main)
+        super().enrol_main()
         self.open = True
-
-    def _admit(self, task: Task) -> Task:
-        self.tasks[task] = None
-        self.running += 1
-        self.progress += 1
-        return task
-
-    def adopt(self, task: Task) -> None:
-        """Tie an enrolled task to the calling thread."""
-        task.ident = thread_ident()
-        self._by_ident[task.ident] = task
-
-    def retire(self, task: Task) -> None:
-        """The task's thread ends, or leaves the clock's world."""
-        with self:
-            for joiner in tuple(task.joiners):
-                self.wake(joiner, result=True)
-            task.state = DEAD
-            self.tasks.pop(task, None)
-            if task.ident is not None:
-                self._by_ident.pop(task.ident, None)
-            self.running -= 1
-            self.settle_count()
-
-    # -- parking and waking
-
-    def park(
-        self,
-        task: Task,
-        doing: str,
-        waiters: deque[Task] | None,
-        timeout: int | None = None,
-    ) -> Any:
-        """Wait, in a section that this call ends.
-
-        Args:
-            task: The calling thread's own.
-            doing: What for, in words.
-            waiters: The wait set to stand in.
-            timeout: Nanoseconds after which the wait ends by itself.
-
-        Returns:
-            What the waker had to give; ``None`` on timeout.
-        """
-        try:
-            if self.closed:
-                raise ClockClosed
-            task.doing, task.waiters = doing, waiters
-            if waiters is not None:
-                waiters.append(task)
-            if timeout is not None:
-                task.until = self.now + timeout
-                task.alarm = Alarm(task)
-                self.arm(task.until, task.alarm, task)
-            task.state = PARKED
-            self.running -= 1
-            self.settle_count()
-        finally:
-            self.release()
-        if task is self.main:
-            self._wait_watched(task)
-        else:
-            task.baton.acquire()
-        result, error = task.result, task.error
-        task.result = task.error = None
-        if error is not None:
-            raise error
-        return result
-
-    def wake(
-        self, task: Task, *, result: Any = None, error: BaseException | None = None
-    ) -> None:
-        """Make a parked task run; in a section.  It counts from this moment on."""
-        if task.alarm is not None:
-            task.alarm.cancelled = True
-            task.alarm = None
-            self.timers.forget()
-        if task.waiters is not None:
-            task.waiters.remove(task)
-            task.waiters = None
-        task.result, task.error, task.until = result, error, None
-        task.state = RUNNING
-        self.running += 1
-        self.progress += 1
-        task.baton.release()
-
-    def _wait_watched(self, task: Task) -> None:
-        """Wait as the test thread, and speak up when nothing happens."""
-        hard = SystemClock.monotonic() + self.hard_timeout
-        try:
-            while True:
-                before = self.progress
-                left = hard - SystemClock.monotonic()
-                if task.baton.acquire(timeout=max(0.0, min(self.stall_timeout, left))):
-                    return
-                if left <= self.stall_timeout:
-                    self._stall(f"still busy after {self.hard_timeout:g}")
-                if self.progress == before:
-                    self._stall(f"no progress for {self.stall_timeout:g}")
-        except BaseException:  # ours, or a signal handler's: put the books in order
-            self._withdraw(task)
-            raise
-
-    def _stall(self, why: str) -> NoReturn:
-        message = f"{why} s of real time\n{self.report()}"
-        raise Stalled(message)
-
-    def _withdraw(self, task: Task) -> None:
-        with self:
-            self._goal = None
-            if task.state == PARKED:
-                self.wake(task)
-            task.baton.acquire(blocking=False)
 
     # -- time
 
     def arm(self, when: int, what: Alarm | TimerHandle, owner: Task | None) -> None:
         """Arm a timer; in a section."""
         self.timers.push(when, self.now, what, owner)
+
+    def alarm(self, task: Task, timeout: int) -> None:
+        """See :meth:`Parking.alarm`."""
+        task.until = self.now + timeout
+        task.alarm = Alarm(task)
+        self.arm(task.until, task.alarm, task)
+
+    def disarm(self, task: Task) -> None:
+        """See :meth:`Parking.disarm`."""
+        if task.alarm is not None:
+            task.alarm.cancelled = True
+            task.alarm = None
+            self.timers.forget()
+
+    def stop_driving(self) -> None:
+        """See :meth:`Parking.stop_driving`."""
+        self._goal = None
 
     def drive(self, doing: str, goal: int) -> None:
         """Let time go on to ``goal``, and wait until nothing can run there."""
@@ -343,23 +154,30 @@ class Kernel:
         return True
 
     def _fire(self, due: int) -> bool:
+        """Fire the first timer, or all that are due with it."""
         self._move_to(due)
-        self._events_here += 1
-        if self._events_here > self.max_events and self.main is not None:
-            self._goal, self._events_here = None, 0
-            message = (
-                f"{self.max_events} timers fired and time still is {self.now / NANO:g} "
-                f"s: something re-arms itself with no delay\n{describe(self.sight())}"
-            )
-            self.wake(self.main, error=Livelock(message))
-            return True
-        what = self.timers.pop()
-        if isinstance(what, Alarm):
-            what.task.alarm = None
-            self.wake(what.task)
-        else:
-            self.on_call(what.disarm())
+        while not self._livelocked():
+            what = self.timers.pop()
+            if isinstance(what, Alarm):
+                what.task.alarm = None
+                self.wake(what.task)
+            else:
+                self.on_call(what.disarm())
+            if not self.together or self.timers.first_due() != due:
+                break
         return True
+
+    def _livelocked(self) -> bool:
+        self._events_here += 1
+        if self._events_here <= self.max_events:
+            return False
+        self._events_here = 0
+        return self.fail_main(
+            lambda: Livelock(
+                f"{self.max_events} timers fired and time still is {self.now / NANO:g} "
+                f"s: something re-arms itself with no delay\n{self.describe()}"
+            )
+        )
 
     def _move_to(self, when: int) -> None:
         if when > self.now:
@@ -370,16 +188,30 @@ class Kernel:
     # -- ending and reporting
 
     def close(self) -> None:
-        """Unwind every parked thread but the test thread; in a section."""
+        """Unwind every thread that waits, but the test thread; in a section.
+
+        They run freely from here on: one of them may well wait for another.
+        """
         self.closed = True
+        turns, self.turns = self.turns, FreeTurns()
         for task in self.tasks:
-            if task is not self.main and task.state == PARKED:
+            if task is self.main:
+                continue
+            if task.state == PARKED:
                 self.wake(task, error=ClockClosed())
+            elif task.state == RUNNABLE:
+                task.error = task.error or ClockClosed()
+                self.turns.ready(task)
+        turns.runnable.clear()
 
     def report(self) -> str:
         """Who runs, who waits where, what is due."""
         with self:
-            return describe(self.sight())
+            return self.describe()
+
+    def describe(self) -> str:
+        """See :meth:`Parking.describe`."""
+        return describe(self.sight())
 
     def sight(self) -> Sight:
         """What a report tells; in a section."""

@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors.clock import Empty, raw_lock
+from actors.testing.locks import SerialRLock
 from actors.testing.task import nanoseconds
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class VirtualCondition:
 
     def __init__(self, kernel: Kernel, lock: Any = None) -> None:
         self._kernel = kernel
-        lock = threading.RLock() if lock is None else lock
+        if lock is None:
+            lock = SerialRLock(kernel) if kernel.serial else threading.RLock()
         self._lock: Any = lock
         self._waiters: deque[Task] = deque()
         self.acquire = lock.acquire
@@ -180,6 +182,7 @@ class VirtualEvent:
     """``threading.Event`` in virtual time."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
         self._condition = VirtualCondition(kernel, raw_lock())
         self._flag = False
 
@@ -204,7 +207,11 @@ class VirtualEvent:
         A ``clear`` that follows ``set`` at once does not take the wake-up back.
         """
         with self._condition:
-            return self._flag or self._condition.wait(timeout)
+            if self._flag or self._condition.wait(timeout):
+                return True
+        if timeout is not None and timeout <= 0:
+            self._kernel.reschedule(give_way=True)
+        return False
 
 
 class VirtualHold:

@@ -10,6 +10,7 @@ they stand, so waiting costs nothing extra.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -17,17 +18,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from actors._stack import stack_of
 from actors.clock import raw_lock, thread_ident
-from actors.testing.task import NANO, PARKED, RUNNING, Task
+from actors.testing.task import NANO, PARKED, RUNNABLE, RUNNING, Site, Task
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from actors.testing.kernel import Kernel
 
-__all__ = ["Monitor", "Sight", "describe", "describe_deadlock"]
+__all__ = ["Monitor", "Sight", "describe", "describe_deadlock", "site_of"]
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))
 _STACK_DEPTH: Final = 6
+_KERNEL, _LIBRARY, _THEIRS = range(3)  # whose code it is
 
 
 class Sight(NamedTuple):
@@ -43,13 +45,16 @@ def describe(sight: Sight) -> str:
     """Put a sight into words, a line for each thread."""
     frames = sys._current_frames()  # noqa: SLF001  # there is no other way to ask
     running = sum(task.state == RUNNING for task in sight.tasks)
+    runnable = sum(task.state == RUNNABLE for task in sight.tasks)
     lines = [f"virtual time {sight.now / NANO:g} s, {running} running"]
+    if runnable:
+        lines[0] += f", {runnable} runnable"
     if sight.holds:
         lines[0] += ", held by: " + ", ".join(sight.holds)
     for task in sight.tasks:
-        # A parked thread stands still, so its frames may be walked.
-        parked = task.state == PARKED and task.ident is not None
-        lines.append(_line(task, frames.get(task.ident or 0) if parked else None))
+        # A thread that waits stands still, so its frames may be walked.
+        stands = task.state in (PARKED, RUNNABLE) and task.ident is not None
+        lines.append(_line(task, frames.get(task.ident or 0) if stands else None))
         if task.state == RUNNING and task.ident and task.ident != thread_ident():
             lines += _stack(task.ident)
     due = ", ".join(f"{when / NANO:g} s {_name(what)}" for when, what in sight.timers)
@@ -73,6 +78,8 @@ def _line(task: Task, frame: FrameType | None) -> str:
     text = f"  {task.name}: {task.state}"
     if task.state == PARKED:
         text += f" in {task.doing}{_site(frame)}"
+    elif task.state == RUNNABLE and frame is not None:
+        text += f", goes on{_site(frame)}"
     if task.until is not None:
         text += f" until {task.until / NANO:g} s"
     return text
@@ -84,6 +91,32 @@ def _stack(ident: int | None) -> list[str]:
     starts = [n for n, line in enumerate(lines) if line.startswith("  File ")]
     first = starts[-_STACK_DEPTH] if len(starts) >= _STACK_DEPTH else 0
     return ["      " + line for line in lines[first:]]
+
+
+def site_of(frame: FrameType) -> Site:
+    """The nearest line of other people's code, else of ours outside this package.
+
+    Cheap: what kind of file a piece of code is from is looked up once.
+    """
+    found: FrameType | None = frame
+    inner = None
+    while found is not None:
+        kind = _kind(found.f_code)
+        if kind == _THEIRS:
+            break
+        if kind == _LIBRARY and inner is None:
+            inner = found
+        found = found.f_back
+    best = found or inner or frame
+    return best.f_code, best.f_lineno
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(code: CodeType) -> int:
+    name = code.co_filename
+    if name.startswith(_HERE):
+        return _KERNEL
+    return _LIBRARY if _is_library(name) else _THEIRS
 
 
 def _site(frame: FrameType | None) -> str:
@@ -168,10 +201,11 @@ class Monitor:
     def _is_stuck(self) -> bool:
         kernel = self._kernel
         with kernel:
+            main = kernel.main
             return (
-                kernel.running == 1
+                main is not None
+                and main.state == RUNNING
                 and len(kernel.tasks) > 1
                 and not kernel.holds
-                and kernel.main is not None
-                and kernel.main.state == RUNNING
+                and not any(t.state == RUNNING for t in kernel.tasks if t is not main)
             )

@@ -17,6 +17,7 @@ from actors.clock import TimerHandle, raw_lock
 
 if TYPE_CHECKING:
     import threading
+    from types import CodeType
 
 __all__ = [
     "Alarm",
@@ -25,7 +26,9 @@ __all__ = [
     "OUTSIDE",
     "PARKED",
     "Path",
+    "RUNNABLE",
     "RUNNING",
+    "Site",
     "Task",
     "Timers",
     "nanoseconds",
@@ -34,10 +37,13 @@ __all__ = [
 NANO: Final = 1_000_000_000
 _LONGEST_WAIT: Final = 1e11  # Some three thousand years stand for no end at all.
 RUNNING: Final = "running"
+RUNNABLE: Final = "runnable"  # It can run and has not got its turn.
 PARKED: Final = "parked"
 DEAD: Final = "dead"
 
 Path: TypeAlias = tuple[int, ...]
+Site: TypeAlias = "tuple[CodeType, int]"
+"""A line of code."""
 
 OUTSIDE: Final[Path] = (1 << 30,)  # Sorts behind every path of the test's own threads.
 
@@ -53,17 +59,22 @@ def nanoseconds(seconds: float) -> int:
     return max(1, round(min(seconds, _LONGEST_WAIT) * NANO))
 
 
+_OUTSIDE: Final = str(OUTSIDE[0])
+
+
 class Task:
     """One thread that the clock knows.
 
     Attributes:
         path: Who started it, as numbers from the test thread down; free of races.
+        label: Its name and path, which tell threads of one name apart.
         doing: What it waits in, for the report.
         until: When its wait times out, in nanoseconds.
         waiters: The wait set that it stands in; its waker takes it out.
         result: What its waker has for it; ``None`` when the wait timed out.
         error: What its wait must raise instead.
         joiners: The tasks that wait for its end.
+        site: Where it goes on when it gets its turn, for the story.
     """
 
     __slots__ = (
@@ -74,9 +85,11 @@ class Task:
         "error",
         "ident",
         "joiners",
+        "label",
         "name",
         "path",
         "result",
+        "site",
         "state",
         "thread",
         "timers",
@@ -87,6 +100,7 @@ class Task:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.path = path
+        self.label = f"{name}@{'.'.join(map(str, path)).replace(_OUTSIDE, 'outside')}"
         self.state = RUNNING
         self.doing = ""
         self.until: int | None = None
@@ -99,6 +113,7 @@ class Task:
         self.joiners: deque[Task] = deque()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.site: Site | None = None
         # Locked while the thread runs and while it waits; waking unlocks it once.
         self.baton = raw_lock()
         self.baton.acquire()

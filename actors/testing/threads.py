@@ -37,6 +37,7 @@ def enrolled(clock: Clock, kernel: Kernel, name: str) -> Iterator[None]:
         kernel.adopt(task)
     token = _ambient.set(clock)
     try:
+        kernel.resume(task)
         yield
     finally:
         _ambient.reset(token)
@@ -70,6 +71,7 @@ class EnrolledThread(threading.Thread):
         with self._kernel:
             self.enrol()
         self.begin()
+        self._kernel.reschedule()
 
     def enrol(self) -> None:
         """Count the thread as running; in a section of the kernel."""
@@ -95,6 +97,7 @@ class EnrolledThread(threading.Thread):
         self._kernel.adopt(task)
         _ambient.set(self._clock)
         try:
+            self._kernel.resume(task)
             super().run()
         except ClockClosed:
             pass
@@ -111,6 +114,7 @@ class EnrolledThread(threading.Thread):
                 kernel.release()
             elif limit == 0:
                 kernel.release()
+                kernel.reschedule(give_way=True)
                 return
             elif not kernel.park(me, f"join({task.name})", task.joiners, limit):
                 return

@@ -8,8 +8,9 @@
         clock.advance(3600)  # an hour, in a fraction of a millisecond
         worker.join()
 
-Threads run freely within an instant.  Between instants the clock waits until every
-thread that it knows waits on something that it made.
+Time stands still until every thread that the clock knows waits on something that it
+made.  Within an instant threads run one at a time, in an order drawn from a seed; in
+free mode they run as the operating system has it.
 
 :Runs on: the test thread drives; any thread may read, wait and arm timers.  Callbacks
     of ``call_later`` run on one lazily started thread.
@@ -23,11 +24,13 @@ import contextlib
 import datetime as dt
 import random
 import threading
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.clock import ClockFuture, SystemClock, TimerHandle, ambient
-from actors.testing.errors import ClockClosed, ClockError, Deadlock, Leaked
+from actors.testing.driving import Driving
+from actors.testing.errors import ClockClosed, ClockError, Leaked
 from actors.testing.kernel import Kernel
+from actors.testing.locks import SerialLock
 from actors.testing.primitives import (
     VirtualCondition,
     VirtualEvent,
@@ -35,6 +38,7 @@ from actors.testing.primitives import (
     VirtualQueue,
 )
 from actors.testing.sight import Monitor, describe
+from actors.testing.strategies import Preempt, RandomChoice, Strategy, plan
 from actors.testing.task import NANO, nanoseconds
 from actors.testing.threads import EnrolledThread, enrolled
 
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors.stop_token import StopToken
+    from actors.testing.driving import Freezer
 
 __all__ = ["VirtualClock"]
 
@@ -54,92 +59,127 @@ _UNWIND_LIMIT: Final = 2.0  # Real seconds that a closing clock gives its thread
 _KEPT_THREADS: Final = 256  # Ended ones beyond that are forgotten.
 
 
-class Freezer(Protocol):
-    """What ``freeze_time(...)`` gives: a wall clock that can be told to move."""
-
-    def move_to(self, target_datetime: dt.datetime) -> None:
-        """Make it ``target_datetime``."""
-
-
-class VirtualClock:
+class VirtualClock(Driving):
     """A :class:`actors.clock.Clock` whose time the test moves.
 
     A context manager: entering enrols the calling thread as the test thread and makes
     this the ambient clock.  Leaving waits until nothing can run, ends the threads that
-    still wait, and raises ``Leaked`` for them.
+    still wait, and raises ``Leaked`` for them.  An exception that leaves the block gets
+    the story of the schedule as a note.
 
     Args:
         start: What ``now()`` says at first; an aware datetime.
+        seed: One thread runs at a time, in an order drawn from this number: the same
+            seed gives the same run.  ``None``, without a ``strategy``, is *free mode*:
+            threads run as the operating system has it within each instant.
+        strategy: Picks the order instead of the seed, which then serves ``rng`` alone.
+        preempt: Where the turn can be taken from a thread that could go on: with
+            ``"block"`` nowhere, it runs until it waits; with ``"send"`` at whatever
+            other threads can see: before it sends, takes a lock of the library, or has
+            started a thread.
         auto_advance: Move to the next deadline whenever nothing can run, the test
             thread included; else time moves by ``advance`` and its kin alone.
+        together: Whether all timers of one instant fire at once, so that the strategy
+            orders what they wake; the default is True in serial mode, and False in
+            free mode.
         stall_timeout: Real seconds without progress after which ``Stalled`` is raised.
         hard_timeout: Real seconds after which it is raised in spite of progress.
+        max_steps: Turns that may be given before ``Livelock`` is raised.
         max_events_per_instant: Timers that may fire before ``Livelock`` is raised.
         freezer: What ``freezegun.freeze_time`` gives; moved along with this clock.
         strict_leaks: Raise ``Leaked`` at the end; else unwind in silence.
 
-    Attributes:
-        rng: A generator with a fixed seed; all jitter is drawn from it.
-    """
+    Raises:
+        ValueError: If an argument is not one of those named here.
 
-    reschedule: Callable[[], None] | None = None
-    lock = staticmethod(threading.Lock)
+    Attributes:
+        seed: As given; 0 if it was ``None``.
+        rng: A generator seeded with it; all jitter is drawn from it.
+        strategy: Who picks the order; ``None`` in free mode.
+        preempt: As given.
+        reschedule: A scheduling point, to be called by code that shares data without
+            sending; ``None`` unless ``preempt`` is ``"send"`` in serial mode.
+    """
 
     def __init__(
         self,
         start: dt.datetime = _EPOCH,
         *,
+        seed: int | None = None,
+        strategy: Strategy | None = None,
+        preempt: Preempt = "block",
         auto_advance: bool = False,
+        together: bool | None = None,
         stall_timeout: float = 5.0,
         hard_timeout: float = 120.0,
+        max_steps: int = 1_000_000,
         max_events_per_instant: int = 100_000,
         freezer: Freezer | None = None,
         strict_leaks: bool = True,
     ) -> None:
-        if start.tzinfo is None:
-            message = f"start must be an aware datetime, got {start!r}; give it tzinfo"
+        if preempt not in ("block", "send"):
+            message = f"preempt must be 'block' or 'send', got {preempt!r}"
             raise ValueError(message)
-        self.rng = random.Random(0)
-        self._start = start.astimezone(dt.UTC)
-        self._freezer = freezer
+        if strategy is None and seed is not None:
+            strategy = RandomChoice(seed)
+        self.seed = seed or 0
+        self.rng = random.Random(self.seed)
+        self.strategy = strategy
+        self.preempt = preempt
         self._strict_leaks = strict_leaks
-        self._kernel = Kernel(
+        kernel = Kernel(
             stall_timeout=stall_timeout,
             hard_timeout=hard_timeout,
+            max_steps=max_steps,
             max_events=max_events_per_instant,
             auto_advance=auto_advance,
+            strategy=strategy,
+            preempts=preempt == "send",
+            together=strategy is not None if together is None else together,
         )
-        self._calls = VirtualQueue(self._kernel)
-        self._kernel.on_call = self._calls.give
-        self._kernel.on_move = self._move_freezer
+        super().__init__(start, freezer, kernel)
+        self.reschedule: Callable[[], None] | None = (
+            kernel.reschedule if kernel.preempts else None
+        )
+        self._calls = VirtualQueue(kernel)
+        kernel.on_call = self._calls.give
         self._timer_thread: EnrolledThread | None = None
         self._threads: list[EnrolledThread] = []
-        self._errors: list[BaseException] = []
-        self._monitor = Monitor(self._kernel)
+        self._monitor = Monitor(kernel)
         self._scope = contextlib.ExitStack()
+        # Kept apart from the kernel's, which runs freely once it has closed.
+        self._turns = kernel.turns
 
-    # -- reading
+    @classmethod
+    def for_seed(cls, seed: int, **options: Any) -> VirtualClock:
+        """Make the clock that :func:`explore` and the ``schedules`` marker use.
 
-    def now(self) -> dt.datetime:
-        """See :meth:`actors.clock.Clock.now`."""
-        return self._start + dt.timedelta(microseconds=self._kernel.now // 1000)
+        Args:
+            seed: Stands for a strategy and for a way to preempt, in turn.
+            options: As for the class; ``strategy`` and ``preempt`` win over the seed.
+        """
+        strategy, preempt = plan(seed)
+        planned = {"strategy": strategy, "preempt": preempt, **options}
+        return cls(**planned, seed=seed)
 
-    def monotonic(self) -> float:
-        """See :meth:`actors.clock.Clock.monotonic`; 0.0 at first."""
-        return self._kernel.now / NANO
+    @property
+    def schedule(self) -> list[str]:
+        """Who got the turn, in order, as ``name@0.1.2``; empty in free mode."""
+        return list(self._turns.schedule)
 
-    def next_deadline(self) -> float | None:
-        """Seconds until the next timer, ``None`` if there is none."""
-        with self._kernel:
-            due = self._kernel.timers.first_due()
-            return None if due is None else (due - self._kernel.now) / NANO
+    @property
+    def choices(self) -> list[tuple[int, int]]:
+        """Which of how many was picked at each choice; :class:`Replay` takes it."""
+        return list(self._turns.choices)
 
-    def report(self) -> str:
-        """Who runs, who waits where, what is due: text for a person."""
-        return self._kernel.report()
+    def story(self, limit: int = 60) -> str:
+        """The last steps of the schedule, for a person: who, where, what, in order.
 
-    def __repr__(self) -> str:
-        return f"<VirtualClock at {self.monotonic():g} s>"
+        Args:
+            limit: How many steps.
+        """
+        header = f"seed {self.seed}: {self.strategy!r}, preempt={self.preempt!r}"
+        return self._kernel.story.text(limit, header=header)
 
     # -- the life of the clock
 
@@ -165,6 +205,8 @@ class VirtualClock:
         if error is not None:
             for other in self._errors:
                 error.add_note(f"a timer callback failed too: {other!r}")
+            if self._kernel.serial:
+                error.add_note(self.story())
         elif late is not None:
             raise late
         elif leaked is not None and self._strict_leaks:
@@ -213,6 +255,8 @@ class VirtualClock:
             task = self._kernel.current()
             self._kernel.acquire()
             self._kernel.park(task, f"sleep({seconds:g})", None, nanoseconds(seconds))
+        else:
+            self._kernel.reschedule(give_way=True)
         return True
 
     @staticmethod
@@ -231,6 +275,10 @@ class VirtualClock:
     def future(self) -> Future[Any]:
         """See :meth:`actors.clock.Clock.future`."""
         return ClockFuture(self)
+
+    def lock(self) -> Any:
+        """See :meth:`actors.clock.Clock.lock`."""
+        return SerialLock(self._kernel) if self._kernel.serial else threading.Lock()
 
     def condition(self, lock: Any = None) -> VirtualCondition:
         """See :meth:`actors.clock.Clock.condition`."""
@@ -312,89 +360,3 @@ class VirtualClock:
             except BaseException as error:  # noqa: BLE001  # raised from advance()
                 self._errors.append(error)
             del fn, args
-
-    # -- driving
-
-    def settle(self) -> None:
-        """Wait until nothing can run without time moving; fire what is due now."""
-        self._drive("settle()", self._kernel.now)
-
-    def advance(self, seconds: float) -> None:
-        """Move time on, stopping at every deadline until nothing can run there.
-
-        Args:
-            seconds: How far; zero only settles.
-
-        Raises:
-            Stalled: If some thread does not come to a wait that the clock sees.
-            Livelock: If timers fire without end at one instant.
-        """
-        if seconds < 0:
-            message = f"time cannot go back, got {seconds}; advance by 0 or more"
-            raise ValueError(message)
-        self._drive(f"advance({seconds:g})", self._kernel.now + nanoseconds(seconds))
-
-    def advance_to(self, when: dt.datetime | float) -> None:
-        """Move time on to a moment, in the terms of ``now()`` or of ``monotonic()``."""
-        if isinstance(when, dt.datetime):
-            goal = (when - self._start) // dt.timedelta(microseconds=1) * 1000
-        else:
-            goal = round(when * NANO)
-        if goal < self._kernel.now:
-            message = f"time cannot go back from {self.monotonic()} s to {goal / NANO}"
-            raise ValueError(message)
-        self._drive(f"advance_to({when})", goal)
-
-    def step(self) -> bool:
-        """Settle, then move to the next deadline and settle; False if there is none."""
-        self.settle()
-        with self._kernel:
-            due = self._kernel.timers.first_due()
-        if due is None:
-            return False
-        self._drive("step()", due)
-        return True
-
-    def run_until(self, predicate: Callable[[], Any], within: float = 3600.0) -> float:
-        """Step until ``predicate()`` holds while nothing can run.
-
-        Args:
-            predicate: Asked on this thread, at the beginning and after each step.
-            within: Virtual seconds it may take.
-
-        Returns:
-            The moment at which it held, as ``monotonic()``.
-
-        Raises:
-            Deadlock: If it does not hold and no timer is left.
-            TimeoutError: If it did not come to hold in time.
-        """
-        end = self._kernel.now + nanoseconds(within)
-        self.settle()
-        while not predicate():
-            with self._kernel:
-                due = self._kernel.timers.first_due()
-            if due is None:
-                message = f"no timer is left and it does not hold\n{self.report()}"
-                raise Deadlock(message)
-            if due > end:
-                message = f"does not hold after {within:g} virtual s\n{self.report()}"
-                raise TimeoutError(message)
-            self._drive("run_until()", due)
-        return self.monotonic()
-
-    def _drive(self, doing: str, goal: int) -> None:
-        self._kernel.drive(doing, goal)
-        if self._errors:
-            error, *others = self._errors
-            self._errors.clear()
-            for other in others:
-                error.add_note(f"another timer callback failed too: {other!r}")
-            raise error
-
-    def _move_freezer(self) -> None:
-        try:
-            if self._freezer is not None:
-                self._freezer.move_to(self.now())
-        except Exception as error:  # noqa: BLE001  # foreign; raised from advance()
-            self._errors.append(error)
