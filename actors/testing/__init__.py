@@ -14,10 +14,24 @@ from actors.testing.errors import (
     ClockClosed,
     ClockError,
     Deadlock,
+    FaultInjected,
     Leaked,
     Livelock,
+    NotDeterministic,
     NotEnrolled,
+    ReplayDiverged,
     Stalled,
+)
+from actors.testing.executor import VirtualExecutor
+from actors.testing.exploration import check_determinism, explore
+from actors.testing.faults import Faults
+from actors.testing.strategies import (
+    FIFO,
+    PCT,
+    RandomChoice,
+    Replay,
+    Runnable,
+    Strategy,
 )
 from actors.testing.virtual_clock import VirtualClock
 
@@ -25,11 +39,24 @@ __all__ = [
     "ClockClosed",
     "ClockError",
     "Deadlock",
+    "FIFO",
     "FakeRecipient",
+    "FaultInjected",
+    "Faults",
     "Gate",
     "Leaked",
     "Livelock",
+    "NotDeterministic",
     "NotEnrolled",
+    "PCT",
+    "RandomChoice",
+    "Replay",
+    "ReplayDiverged",
+    "Runnable",
     "Stalled",
+    "Strategy",
     "VirtualClock",
+    "VirtualExecutor",
+    "check_determinism",
+    "explore",
 ]

@@ -142,11 +142,16 @@ class StoryLog:
             limit: How many rows; of a longer story the middle is left out.
             header: Lines to begin with.
         """
+        return render(self.steps, header=header, limit=limit)
+
+    @property
+    def steps(self) -> list[Step]:
+        """What was kept, in order, with a gap for what was not."""
         steps = [*self._first, *self._last]
         lost = self.count - len(steps)
         if lost > 0:
             steps.insert(len(self._first), Step(0, "", "", None, 0, "gap", lost))
-        return render(steps, header=header, limit=limit)
+        return steps
 
 
 def short(message: Any, limit: int = 80) -> str:
