@@ -12,18 +12,53 @@ A supervisor is an actor whose state is its children: it starts them in order, r
 those that fail behind the same ref, and stops them in reverse.  A :class:`Pipeline` is
 such a tree around a ledger of jobs that outlives every actor in it.
 
+Each name is imported on first use: pytest imports this package in every run, for the
+plugin, and other people's tests shall not wait for a pipeline that they do not use.
+
 :Runs on: import only.
 :Owns: nothing.
 """
 
-from supervision.child_spec import ChildSpec, RestartType
-from supervision.errors import StartFailed, SupervisorGaveUp
-from supervision.pipeline import Pipeline
-from supervision.scope import Scope
-from supervision.signals import handle_signals
-from supervision.strategies import Backoff, Strategy
-from supervision.supervisor import Supervisor
-from supervision.supervisor_ref import SupervisorRef
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervision.child_spec import ChildSpec, RestartType
+    from supervision.errors import StartFailed, SupervisorGaveUp
+    from supervision.pipeline import Pipeline
+    from supervision.scope import Scope
+    from supervision.signals import handle_signals
+    from supervision.strategies import Backoff, Strategy
+    from supervision.supervisor import Supervisor
+    from supervision.supervisor_ref import SupervisorRef
+else:
+    import importlib
+
+    _HOMES = {
+        "Backoff": "strategies",
+        "ChildSpec": "child_spec",
+        "Pipeline": "pipeline",
+        "RestartType": "child_spec",
+        "Scope": "scope",
+        "StartFailed": "errors",
+        "Strategy": "strategies",
+        "Supervisor": "supervisor",
+        "SupervisorGaveUp": "errors",
+        "SupervisorRef": "supervisor_ref",
+        "handle_signals": "signals",
+    }
+
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Backoff",
