@@ -1,4 +1,4 @@
-"""The package gives its names on first use, and looks as if it had them from the start."""
+"""The package gives its names on first use, and looks as if it always had them."""
 
 from __future__ import annotations
 
