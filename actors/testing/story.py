@@ -4,18 +4,15 @@ Recording is cheap and formats nothing but messages, which may change later on; 
 is put into words when somebody asks, mostly because a test failed::
 
     seed 7: PCT(7, depth=2, steps=50), preempt='send'
-         at  who          what
-        0 s  test thread  starts                     bank.py:38  first.start()
-             bank         starts
-             first        starts
-             bank         handles Read()
-             first        goes on after ask()        bank.py:31  seen = bank.ask(Read())
-             second       starts
-             bank         handles Read()
-                          handles Write(90)
-      -----  41 steps left out
-    ! 1.5 s  bank         fault: crashed
-        2 s  test thread  goes on after join(first)  bank.py:40  first.join()
+           at  who          what                       where
+          0 s  bank         starts
+               first        starts
+               second       starts
+               bank         handles 'read'
+               first        goes on                    bank.py:31  n = bank.ask("read")
+                            -- 41 steps left out
+    !   1.5 s  bank         fault: crashed before 90
+          2 s  test thread  goes on after join(first)  bank.py:40  first.join()
 
 A mark in the first column shows an injected fault.
 
@@ -237,7 +234,7 @@ def _tells(step: Step) -> bool:
     """Whether a row says more than that an actor comes for its next message."""
     if step.kind != "turn" or not step.doing:
         return True
-    return step.code is not None and not _is_library(step.code.co_filename)
+    return _has_place(step)
 
 
 def _cut_middle(rows: list[Step], limit: int | None) -> list[Step]:
@@ -263,40 +260,57 @@ def _names(rows: Iterable[Step]) -> dict[str, str]:
 
 def _table(rows: list[Step]) -> list[str]:
     names = _names(rows)
-    whats = [_cut(_what(row), _WHAT_WIDTH if row.code else _ALONE) for row in rows]
-    times = [f"{row.now_ns / _NANO:.10g} s" for row in rows]
-    when = max(map(len, times))
-    who = max(map(len, names.values()))
-    what = max(
-        len(text) if row.code else 0 for row, text in zip(rows, whats, strict=True)
-    )
-    lines = [f"  {'at':>{when}}  {'who':<{who}}  what"]
+    cells = [("", "at", "who", "what", "where")]
     before = _NOBODY
-    for row, text, time in zip(rows, whats, times, strict=True):
-        if row.kind == "gap":
-            lines.append(f"  {'-' * when}  {text}")
-            before = _NOBODY
-            continue
-        now = "" if row.now_ns == before.now_ns else time
-        name = "" if row.label == before.label else names[row.label]
-        mark = "!" if row.kind == "fault" else " "
-        line = f"{mark} {now:>{when}}  {name:<{who}}  {text:<{what}}  {_where(row)}"
-        lines.append(line.rstrip())
-        before = row
-    return lines
+    for row in rows:
+        gap = row.kind == "gap"
+        same_time = gap or row.now_ns == before.now_ns
+        same_name = gap or row.label == before.label
+        cells.append(
+            (
+                "!" if row.kind == "fault" else "",
+                "" if same_time else f"{row.now_ns / _NANO:.10g} s",
+                "" if same_name else names[row.label],
+                _what(row),
+                _where(row),
+            )
+        )
+        before = _NOBODY if gap else row
+    # What has nothing in the last column may be longer than the column before it.
+    when = max(len(at) for _, at, *_ in cells)
+    who = max(len(name) for _, _, name, *_ in cells)
+    what = min(_WHAT_WIDTH, max(len(text) if place else 0 for *_, text, place in cells))
+    return [
+        f"{mark:1} {at:>{when}}  {name:<{who}}  "
+        f"{_cut(text, what if place else _ALONE):<{what}}  {place}".rstrip()
+        for mark, at, name, text, place in cells
+    ]
 
 
 def _what(row: Step) -> str:
     text = row.doing
     if row.kind == "gap":
-        return f"{row.times} steps left out"
-    if row.kind == "turn" and text != _GOES_ON:
-        text = f"{_GOES_ON} after {text}" if text else "starts"
+        return f"-- {row.times} steps left out"
+    if row.kind == "turn":
+        text = _turn(row) if text else "starts"
     return text if row.times == 1 else f"{text}, {row.times} times"
 
 
+def _turn(row: Step) -> str:
+    text = _GOES_ON
+    if row.code is not None and not _has_place(row):
+        text = f"{_GOES_ON} in {row.code.co_qualname}"
+    if row.doing == _GOES_ON or row.doing.endswith("()"):
+        return text  # a wait without an argument: the source line says it too
+    return f"{text} after {row.doing}"
+
+
+def _has_place(row: Step) -> bool:
+    return row.code is not None and not _is_library(row.code.co_filename)
+
+
 def _where(row: Step) -> str:
-    if row.code is None:
+    if row.code is None or not _has_place(row):
         return ""
     filename = row.code.co_filename
     source = linecache.getline(filename, row.line).strip()
