@@ -21,7 +21,7 @@ import sys
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
-from actors.clock import Empty, ambient_clock, in_turn, raw_lock
+from actors.clock import Empty, ambient_clock, in_turn
 from actors.errors import Cancelled, ConfigurationError, MailboxClosed, MailboxFull
 from actors.stop_token import Phase
 
@@ -67,8 +67,9 @@ class Bounded(Generic[T]):
     Args:
         items: The lane that the places belong to.
         capacity: How many items have a place; ``None`` for no bound.
-        lock: The raw lock that guards this object; a new one by default.
-        clock: Makes the wake queues and measures timeouts; the ambient one by default.
+        lock: The lock that guards this object; one of the clock's by default.
+        clock: Makes the wake queues and the lock, and measures timeouts; the ambient
+            one by default.
     """
 
     __slots__ = (
@@ -90,9 +91,10 @@ class Bounded(Generic[T]):
                 f"use None for a {self._noun} without bound"
             )
             raise ConfigurationError(message)
-        # Guards every field.  Held for O(1) work; no user code, no other lock inside.
-        self.lock: Lock = raw_lock() if lock is None else lock
         self._clock = ambient_clock() if clock is None else clock
+        # Guards every field.  Held for O(1) work; no user code, no wake-up and no other
+        # lock inside.
+        self.lock: Lock = self._clock.lock() if lock is None else lock
         self._capacity = capacity
         self._items = items
         self._closed = False

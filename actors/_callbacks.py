@@ -47,7 +47,9 @@ class CallbackThread:
         self._stays = isinstance(clock, SystemClock)
         self._calls: deque[tuple[Listener, str]] = deque()
         self._wake = clock.queue()  # one None for each call, if the thread stays
-        self._lock = raw_lock()  # Guards _running. Held for O(1) work, nothing inside.
+        # Guards _running.  Held for O(1) work, nothing inside.  No signal handler takes
+        # it: on a SystemClock put() does not.
+        self._lock = clock.lock()
         # Invariant: while _running, a thread will yet look into _calls.
         self._running = False
 

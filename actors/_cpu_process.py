@@ -21,7 +21,7 @@ from actors._cpu_link import CpuLink, cannot_start, check_start, initializer_fai
 from actors._engine import Outcome
 from actors._main_script import main_reference, refuse_while_importing_main
 from actors._pickling import dumps_call, pack_call, read_reply
-from actors.clock import Empty, ambient_clock, raw_lock
+from actors.clock import Empty, ambient_clock
 from actors.errors import (
     Cancelled,
     ConfigurationError,
@@ -82,7 +82,7 @@ class CpuProcess:
         self._main = main_reference()  # asked now: at exit __main__ has lost its file
         # Guards _link, _call, _closed and the fields of the call.  Held for O(1) work:
         # a kill is a system call that does not wait.
-        self._lock = raw_lock()
+        self._lock = self._clock.lock()
         self._link: CpuLink | None = None
         self._call: _Call | None = None
         self._closed = False

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from actors import _cpu_child
 from actors._engine import Outcome
 from actors._pickling import pack_call, read_reply
-from actors.clock import Empty, ambient_clock, raw_lock
+from actors.clock import Empty, ambient_clock
 from actors.errors import Cancelled, ConfigurationError, JobTimeout, WorkerDied
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class ExecutorEngine:
             source = ForeignExecutor(source, clock=self._clock)
         self._source = source
         # Guards the fields below; held for O(1).
-        self._lock = raw_lock()
+        self._lock = self._clock.lock()
         self._wake: WakeQueue | None = None
         self._call: bytes | None = None
         self._future: Future[bytes] | None = None

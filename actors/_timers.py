@@ -26,7 +26,7 @@ class Timers(list[tuple[float, int, TimerHandle]]):
     It is a list so that the empty case, which every read asks about, costs nothing.
 
     Args:
-        lock: The owner's raw lock.
+        lock: The owner's lock.
         deliver: Called with each message that is due, under the lock; O(1).
     """
 
@@ -64,17 +64,23 @@ class Timers(list[tuple[float, int, TimerHandle]]):
             else:
                 call[0](*call[1])
 
-    def drop(self) -> None:
-        """Forget all of them; the lock is held."""
-        for _, _, timer in self:
-            timer.disarm()
+    def drop(self) -> list[Any]:
+        """Forget all of them; the lock is held.
+
+        Returns:
+            What they held, to be let go of without the lock: a message's own
+            finaliser may do anything.
+        """
+        held = [timer.disarm() for _, _, timer in self]
         self.clear()
         self._dead = 0
+        return held
 
     def cancel_timer(self, timer: TimerHandle) -> bool:
         """Serve :meth:`actors.clock.TimerHandle.cancel`; amortised O(1)."""
         with self._lock:
-            if timer.disarm() is None:
+            call = timer.disarm()  # let go of at the return, without the lock
+            if call is None:
                 return False
             self._dead += 1
             if self._dead * 2 > len(self):

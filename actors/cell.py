@@ -25,7 +25,7 @@ import pykka
 
 from actors._loop import StopNow
 from actors._unset import UNSET, Unset
-from actors.clock import ambient_clock, raw_lock
+from actors.clock import ambient_clock
 from actors.errors import ConfigurationError
 from actors.exits import Down, Exit, Undelivered, Zombie
 from actors.future import complete
@@ -157,7 +157,7 @@ class Cell:
         self._watchers: list[Callable[[Exit], object]] = []
         self._zombies: tuple[Zombie, ...] = ()
         self._condemned: Sequence[pykka.ActorRef[Any]] | None = None
-        self._lock = raw_lock()
+        self._lock = self.clock.lock()
         self.ref: ActorRef[Any] = ActorRef(self)
 
     def _bound(self, capacity: Capacity) -> int | None:
@@ -325,10 +325,8 @@ class Cell:
 
     def notify(self, notice: Notice) -> bool:
         """Tell ``report``; False if nobody is there to hear it."""
-        if self.report is None:
-            return False
         try:
-            return self.report(notice) is not False
+            return self.report is not None and self.report(notice) is not False
         except Exception:  # the supervisor's own: this child must still end in order
             logger.exception("%s: its supervisor cannot hear %r", self.name, notice)
             return False
@@ -363,7 +361,9 @@ class Cell:
             return
         record = Undelivered(message, self.name, self.number, why, error)
         with self._lock:
-            self.undelivered.append(record)
+            kept = self.undelivered  # let go of at the return, not inside: finalisers
+            _oldest = kept.popleft() if len(kept) == kept.maxlen else None
+            kept.append(record)
             self.undelivered_count += 1
         if self.on_undelivered is not None:
             self._tell_watcher(self.on_undelivered, record)

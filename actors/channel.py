@@ -35,7 +35,7 @@ class Channel(Bounded["_Lane"]):
 
     Args:
         capacity: How many items may wait; ``None`` for no bound.
-        lock: The owner's raw lock; a new one by default.
+        lock: The owner's lock; one of the clock's by default.
         clock: Makes the wake queues and measures timeouts; the ambient one by default.
 
     Raises:

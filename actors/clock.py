@@ -59,7 +59,11 @@ __all__ = [
     "thread_ident",
 ]
 
-raw_lock = threading.Lock  # for O(1) sections that never send, wait or call out
+# For what has no clock: a register of the whole process, held for O(1).  A thread that
+# waits for it waits where no virtual clock sees it, so nothing inside may wait, send,
+# take a lock of a clock's or call out.
+raw_lock = threading.Lock
+_RawLock: Final = type(raw_lock())
 _TURNS: Final = 500  # that others are given before a lock is waited for after all
 thread_ident = threading.get_ident
 
@@ -127,7 +131,13 @@ class Clock(Protocol):
         """Make what ``threading.Event()`` is."""
 
     def lock(self) -> Lock:
-        """Make a mutex for sections longer than O(1)."""
+        """Make what ``threading.Lock()`` is; what guards an object comes from here.
+
+        A clock that orders threads lets others go first at ``acquire``, before the
+        section and never in it.  For that, what is inside may not put to a wake queue,
+        take another lock or call out, unless the section is as long as a wait anyway
+        (a start, a factory, a terminal).
+        """
 
     def thread(
         self,
@@ -333,7 +343,7 @@ def in_main_thread() -> bool:
 
 
 def in_turn(lock: Lock) -> Lock:
-    """Let others run while somebody holds a raw lock; returns the lock, to be taken.
+    """Let others run while somebody holds a lock; returns the lock, to be taken.
 
     For locks that many threads take for many short sections::
 
@@ -350,7 +360,7 @@ def in_turn(lock: Lock) -> Lock:
         lock: Not taken here, so that an interrupt cannot come between taking it and the
             block that gives it back.
     """
-    if lock.locked():
+    if lock.locked() and lock.__class__ is _RawLock:  # another knows whose turn it is
         for _ in range(_TURNS):
             time.sleep(0)  # noqa: TID251  # gives the turn away, waits for nothing
             if not lock.locked():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from actors.clock import ambient_clock, raw_lock
+from actors.clock import ambient_clock
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -69,7 +69,7 @@ class DeadLetters:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = ambient_clock() if clock is None else clock
-        self._lock = raw_lock()
+        self._lock = self._clock.lock()
         self._letters: list[DeadLetter] = []
 
     def add(self, result: JobResult) -> DeadLetter:
@@ -129,8 +129,8 @@ class DeadLetters:
     def clear(self) -> int:
         """Forget all letters; how many they were."""
         with self._lock:
-            gone, self._letters = len(self._letters), []
-        return gone
+            gone, self._letters = self._letters, []
+        return len(gone)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         with self._lock:

@@ -16,12 +16,13 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from actors.clock import raw_lock
+from actors.clock import ambient_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors._ledger import Entry
+    from actors.clock import Clock
     from actors.jobs import Job
     from actors.results import Attempt, JobResult
 
@@ -60,6 +61,10 @@ class Listeners:
         if listeners:
             listeners.emit(ChildStarted("tree", "worker-1", 1))
 
+    Args:
+        *fns: The first ones.
+        clock: Makes the lock; the ambient one by default.
+
     Thread safety:
         ``add`` and the callable that it returns: any thread.  ``emit`` reads one tuple
         without a lock.
@@ -67,8 +72,9 @@ class Listeners:
 
     __slots__ = ("_entries", "_lock")
 
-    def __init__(self, *fns: Listener) -> None:
-        self._lock = raw_lock()  # Guards the writing of _entries; O(1), calls nobody.
+    def __init__(self, *fns: Listener, clock: Clock | None = None) -> None:
+        clock = ambient_clock() if clock is None else clock
+        self._lock = clock.lock()  # Guards the writing of _entries; O(1), calls nobody.
         self._entries: tuple[_Entry, ...] = tuple(_Entry(fn) for fn in fns)
 
     def __bool__(self) -> bool:

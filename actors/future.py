@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pykka
 
-from actors.clock import Empty, Full, ambient_clock, raw_lock
+from actors.clock import Empty, Full, ambient_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class Reply(pykka.ThreadingFuture[T]):
         # Not super().__init__(): Pykka's condition is not the clock's, and costs more
         # than everything else here together.
         self._clock = ambient_clock() if clock is None else clock
-        self._lock = raw_lock()
+        self._lock = self._clock.lock()
         self._maker_waits_on = self._clock.queue() if awaited else None
         self._wakes = [] if self._maker_waits_on is None else [self._maker_waits_on]
         self._value: Any = _UNSET

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from actors._loop import Due, ReceiveLoop
 from actors._stack import stack_of
-from actors.clock import raw_lock, thread_ident
+from actors.clock import thread_ident
 from actors.errors import Cancelled, MailboxClosed
 from actors.exits import (
     Exit,
@@ -105,7 +105,8 @@ class Incarnation:
         self._thread: Any = None
         # Invariant: one message at most, and the one who pops it answers for it.
         self.hand: list[Any] = []
-        self._lock = raw_lock()  # Guards revoked against ended. Held for O(1) work.
+        # Guards revoked against ended. Held for O(1) work.
+        self._lock = cell.clock.lock()
         cell.incarnation = self
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from actors._group import Group
 from actors._inside import Role, inside
 from actors._ledger import Table
 from actors.admission import Admission, Intake
-from actors.clock import ambient_clock, in_turn, raw_lock
+from actors.clock import ambient_clock, in_turn
 from actors.deliveries import Deliveries
 from actors.endings import Endings, Taken
 from actors.events import job_event
@@ -99,7 +99,7 @@ class Ledger:
         self.root = Group(name)
         self.dispatcher: Recipient | None = None
         self._listeners = listeners
-        self.lock = raw_lock()
+        self.lock = self.clock.lock()
         # Guarded by lock from here on.
         self._table = Table()
         self._admission = Admission(

@@ -25,7 +25,7 @@ from actors._bounded import NEVER, Bounded, Ticket
 from actors._reading import Lane, LeaseRevoked, Source, revoked
 from actors._timers import Timers
 from actors.channel import Channel
-from actors.clock import Empty, in_turn, raw_lock
+from actors.clock import Empty, in_turn
 from actors.errors import MailboxClosed, MailboxFull
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Mailbox(Bounded["deque[Any]"]):
     def __init__(
         self, capacity: int | None = 10, *, clock: Clock | None = None
     ) -> None:
-        super().__init__(deque(), capacity, raw_lock(), clock)
+        super().__init__(deque(), capacity, None, clock)
         self._control: deque[Any] = deque()
         self._suspended = False
         # Invariant: True only while there is no control message, no timer and no
@@ -297,10 +297,11 @@ class Mailbox(Bounded["deque[Any]"]):
         with self.lock:
             items = list(self._items)
             self._items.clear()
+            dropped = [*self._control, *self._timers.drop()]
             self._control.clear()
-            self._timers.drop()
             tickets, readers = self._shut()
         self._wake_all(tickets, readers)
+        dropped.clear()  # not inside: a message's own finaliser may do anything
         return items
 
     # -- in the reader's thread

@@ -16,7 +16,6 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from actors import raw_lock
 from actors.errors import HeadraceError
 from supervision.reaper import watch
 
@@ -159,7 +158,7 @@ class Maps:
     def __init__(self, clock: Clock, changed: Callable[[], object]) -> None:
         self.clock = clock
         self._changed = changed
-        self._lock = raw_lock()
+        self._lock = clock.lock()
         self._open: set[Calls] = set()
         self._rests = 0  # dropped maps whose rest is being submitted
         self.leave_by: float | None = None  # when the interpreter's exit gives up

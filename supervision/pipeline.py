@@ -109,6 +109,7 @@ class Pipeline(Scope):
             workers = max_workers
         clock = ambient_clock() if clock is None else clock
         name = f"pipeline-{next(_names)}" if name is None else name
+        self.clock = clock  # what a scope makes its lock with
         super().__init__(self, name, JobOptions())
         self._options_of_run = PipelineOptions(
             workers=workers,
@@ -131,9 +132,8 @@ class Pipeline(Scope):
             progress=progress,
             nested_capacity=nested_capacity,
         )
-        self.clock = clock
         self._max_workers = workers
-        self._listeners = Listeners()
+        self._listeners = Listeners(clock=clock)
         self._starting = clock.lock()
         self._present: PipelineRun | None = None
 

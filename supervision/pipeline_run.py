@@ -26,7 +26,6 @@ from actors import (
     StopToken,
     Submitter,
     WorkerStats,
-    raw_lock,
     role_in,
 )
 from actors.errors import (
@@ -100,12 +99,15 @@ class PipelineRun:
         self.waiting = Waiting(self.clock, self.ledger)
         self.maps = Maps(self.clock, self.waiting.wake)
         self.producers = Producers(
-            len(options.producers), f"{options.name}/producers", self.waiting.wake
+            len(options.producers),
+            f"{options.name}/producers",
+            self.waiting.wake,
+            clock=self.clock,
         )
         self.stopped: Future[Report] = self.clock.future()
         self.stopped.set_running_or_notify_cancel()  # nobody's cancel() gets at it
         self.tree: SupervisorRef | None = None
-        self._lock = raw_lock()
+        self._lock = self.clock.lock()
         self._finished = False
         self._hurry = False
         self._tree_over = False

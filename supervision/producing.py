@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from actors import raw_lock
 from actors.events import ChildDown, ChildStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from actors import Clock
 
 __all__ = ["Producers"]
 
@@ -32,15 +33,21 @@ class Producers:
         count: How many there will be.
         supervisor: The name of the tree's node that they are children of.
         changed: Called after one has ended.
+        clock: Makes the lock.
     """
 
     def __init__(
-        self, count: int, supervisor: str, changed: Callable[[], object]
+        self,
+        count: int,
+        supervisor: str,
+        changed: Callable[[], object],
+        *,
+        clock: Clock,
     ) -> None:
         self.error: BaseException | None = None
         self._supervisor = supervisor
         self._changed = changed
-        self._lock = raw_lock()
+        self._lock = clock.lock()
         self._unborn = count
         self._going: set[str] = set()
         self._failures: dict[str, BaseException | None] = {}

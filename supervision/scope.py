@@ -12,7 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, Final
 
-from actors import NO_OPTIONS, Group, Report, raw_lock
+from actors import NO_OPTIONS, Group, Report
 from actors.errors import ConfigurationError, SinkError
 from supervision.mapping import Calls, MapIterator, ResultsIterator
 
@@ -54,7 +54,7 @@ class Scope(concurrent.futures.Executor):
         # The system's waits overflow at 9.2e9 seconds; nobody waits for 1e9.
         self._patience = wait is True or (wait if wait < _FOREVER else True)
         self._context = tuple(context)
-        self._lock = raw_lock()
+        self._lock = pipeline.clock.lock()
         self._bound: tuple[PipelineRun, Submitter] | None = None
 
     def __repr__(self) -> str:

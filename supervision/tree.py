@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
-from actors import raw_lock
 from actors.events import Listeners, MessageUndelivered
 from supervision.child_state import State
 from supervision.crash_log import CrashLog
@@ -180,7 +179,7 @@ class Tree:
 
     def __init__(self, clock: Clock, on_event: Listener | None = None) -> None:
         self.clock = clock
-        self.listeners = Listeners(CrashLog(clock))
+        self.listeners = Listeners(CrashLog(clock), clock=clock)
         if on_event is not None:
             self.listeners.add(on_event)
         self.undelivered_count = 0
@@ -188,13 +187,17 @@ class Tree:
             maxlen=UNDELIVERED_KEPT
         )
         self._left_behind: tuple[tuple[str, Cell], ...] = ()
-        self._lock = raw_lock()  # Guards the fields named above. O(children), no calls.
+        # Guards the fields named in the module's text.  O(children), no calls.
+        self._lock = clock.lock()
 
     def note_undelivered(self, supervisor: str, record: Undelivered) -> None:
         """Keep a message that no child will handle; on any thread."""
         with self._lock:
             self.undelivered_count += 1
-            self._undelivered.append((supervisor, record))
+            kept = self._undelivered
+            # Let go of at the return: not inside, its own finaliser may do anything.
+            _oldest = kept.popleft() if len(kept) == kept.maxlen else None
+            kept.append((supervisor, record))
         self.listeners.emit(
             MessageUndelivered(
                 supervisor, record.child, record.number, record.message, record.why
@@ -204,7 +207,8 @@ class Tree:
     def note_left_behind(self, supervisor: str, cell: Cell) -> None:
         """Remember a cell that has a thread too many."""
         with self._lock:
-            known = tuple(each for each in self._left_behind if each[1].zombies)
+            before = self._left_behind  # the others are let go of at the return
+            known = tuple(each for each in before if each[1].zombies)
             if not any(each[1] is cell for each in known):
                 known = (*known, (supervisor, cell))
             self._left_behind = known

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from actors import Empty, raw_lock
+from actors import Empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class Waiting:
     def __init__(self, clock: Clock, ledger: Ledger) -> None:
         self._clock = clock
         self._waits = ledger.waits
-        self._lock = raw_lock()
+        self._lock = clock.lock()
         self._waiters: list[WakeQueue] = []
 
     def until(
