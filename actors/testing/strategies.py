@@ -157,10 +157,12 @@ class PCT(Strategy):
         self._depth = depth
         self._steps = steps
         self._rng = random.Random(f"priorities of {seed}")
-        falls = self._rng.sample(range(1, steps + 1), min(depth - 1, steps))
         # Step -> priority.  The order among the fallen is random as well.
-        self._falls = {step: -1.0 - rank for rank, step in enumerate(falls)}
-        self._lowest = -1.0 - len(falls)
+        self._falls: dict[int, float] = {}
+        while len(self._falls) < min(depth - 1, steps):
+            step = 1 + _draw(self._rng, steps)
+            self._falls.setdefault(step, -1.0 - len(self._falls))
+        self._lowest = -1.0 - len(self._falls)
         self._priorities: dict[tuple[int, ...], float] = {}
         self._count = 0
 
