@@ -38,7 +38,9 @@ _CLOCK = frozenset(
         "actors/testing/",
     }
 )
-_PYKKA = frozenset(f"actors/{name}.py" for name in ("base", "cell", "future", "ref"))
+_PYKKA = frozenset(
+    f"actors/{name}.py" for name in ("base", "cell", "future", "ref", "testing/leaks")
+)
 _POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py", "actors/_cpu_link.py"})
 # A worker's process has neither our clock nor our threads: it watches its life-line.
 _LIFE_LINE = _CLOCK | {"actors/_cpu_child.py"}
