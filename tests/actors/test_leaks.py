@@ -11,8 +11,7 @@ import pytest
 
 from actors.base import Actor
 from actors.clock import SYSTEM_CLOCK
-from actors.testing import VirtualClock
-from actors.testing.leaks import LeakCheck
+from actors.testing import LeakCheck, VirtualClock
 from supervision import ChildSpec, Pipeline, Strategy, Supervisor
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from actors.base import Actor
 from actors.clock import SYSTEM_CLOCK
 from actors.errors import MailboxFull
 from actors.ref import ActorDeadError
-from actors.testing import Deadlock, Gate, VirtualClock
-from actors.testing.probe import Probe, Received
+from actors.testing import Deadlock, Gate, Probe, Received, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
