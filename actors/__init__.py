@@ -27,6 +27,7 @@ import logging
 
 from actors._group import Group
 from actors._inside import Role, role_in
+from actors._numbers import Numbers
 from actors._version import __version__ as __version__
 from actors.base import Actor, adopt
 from actors.cell import UNSET, Cell
@@ -147,6 +148,7 @@ __all__ = [
     "Metrics",
     "MissingExtra",
     "NO_OPTIONS",
+    "Numbers",
     "PROGRAMMING_ERRORS",
     "Phase",
     "Producer",

@@ -79,7 +79,7 @@ class Admission:
         }
         self.state = Intake.OPEN
         self._closed_why = ""
-        self._tickets: set[Ticket] = set()
+        self._tickets: dict[Ticket, None] = {}  # in the order in which they came
         self._gate: list[WakeQueue] = []
         self.over_capacity = 0
         self.idle: dict[str, WakeQueue] = {}  # what each worker last idled on
@@ -127,7 +127,8 @@ class Admission:
         with in_turn(self._lock):
             channel = self.channels[entry.job.kind]
             channel.give_up_item(entry)
-            self._tickets = {t for t in self._tickets if t.item is not entry}
+            for ticket in [t for t in self._tickets if t.item is entry]:
+                del self._tickets[ticket]
             _, admitted = channel.discard(entry)
             if entry.status in (JobStatus.WAITING, JobStatus.DELAYED):
                 self._table.forget(entry)
@@ -194,7 +195,7 @@ class Admission:
             self._gate.append(wake)
             return None, None
         ticket, reader = self.channels[entry.job.kind].wait_for_place(entry, wake)
-        self._tickets.add(ticket)
+        self._tickets[ticket] = None
         return ticket, reader
 
     def _wait_for_place(
@@ -215,7 +216,7 @@ class Admission:
             raise
         finally:
             with in_turn(self._lock):
-                self._tickets.discard(ticket)
+                self._tickets.pop(ticket, None)
 
     def _wait_at_gate(
         self, wake: WakeQueue, deadline: float | None, token: StopToken | None

@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 from weakref import WeakKeyDictionary
 
 import pykka
 
+from actors._numbers import Numbers
 from actors.cell import UNSET, Cell, Unset
 from actors.clock import raw_lock
 from actors.errors import ConfigurationError
@@ -33,7 +33,7 @@ __all__ = ["Actor", "adopt"]
 
 logger = logging.getLogger("headrace.actor")
 
-_thread_numbers = itertools.count()
+_thread_numbers = Numbers()
 _adopted_lock = raw_lock()  # Guards _adopted. Held for O(1) work; nothing else inside.
 _adopted: WeakKeyDictionary[type[Any], type[Any]] = WeakKeyDictionary()
 
@@ -81,7 +81,7 @@ class CellActor(pykka.ThreadingActor):
 
     def _start_actor_loop(self) -> None:
         run = self._headrace
-        name = f"{type(self).__name__}-{next(_thread_numbers)}"
+        name = f"{type(self).__name__}-{_thread_numbers.next_for(run.cell.clock)}"
         try:
             run.start(name, daemon=self.use_daemon_thread)
         except RuntimeError as error:

@@ -18,12 +18,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import deque
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 import pykka
 
 from actors._loop import StopNow
+from actors._numbers import Numbers
 from actors._unset import UNSET, Unset
 from actors.clock import ambient_clock
 from actors.errors import ConfigurationError
@@ -49,7 +49,7 @@ UNDELIVERED_KEPT: Final = 1000
 Capacity: TypeAlias = int | Unset | None
 Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None"
 
-_names = count()
+_names = Numbers()
 
 
 @final
@@ -127,9 +127,9 @@ class Cell:
         self.native = native  # an Actor of ours, not an adopted class
         self.args = args
         self.kwargs = kwargs
-        self.name = name or f"{actor_class.__name__}-{next(_names)}"
-        self.thread_name = thread_name or self.name
         self.clock = ambient_clock() if clock is None else clock
+        self.name = name or f"{actor_class.__name__}-{_names.next_for(self.clock)}"
+        self.thread_name = thread_name or self.name
         self.token = (
             StopToken(clock=self.clock, name=self.name) if token is None else token
         )

@@ -17,6 +17,7 @@ what runs inside, and ``_foreign_engine`` puts any other executor in their place
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import weakref
 from concurrent.futures import Executor, Future
@@ -111,7 +112,7 @@ class CpuPool(Executor):
         }
         self._core = _Core(self._clock)
         self._lent: list[CpuProcess] = []
-        _open.add(self._core)
+        _open[next(_made)] = self._core
         # No reference, no new call: what was accepted runs, then the threads end.  A
         # finaliser takes no lock; it leaves a note for a thread that reads.
         weakref.finalize(self, self._core.queue.put, None).atexit = False
@@ -322,12 +323,13 @@ def _drive(core: _Core, process: CpuProcess) -> None:
         process.close()
 
 
-_open: weakref.WeakSet[_Core] = weakref.WeakSet()
+_made = itertools.count()
+_open: weakref.WeakValueDictionary[int, _Core] = weakref.WeakValueDictionary()
 
 
 def _drain_at_exit() -> None:
     """Let the accepted calls end before the interpreter does, as the standard does."""
-    for core in list(_open):
+    for core in list(_open.values()):  # in the order in which they were made
         if core.home == os.getpid():
             with core.lock:
                 core.closed = True

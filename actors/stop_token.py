@@ -9,10 +9,10 @@ thread, in a finaliser, in a Python signal handler (on the system clock).
 :Owns: the phase and the first reasons of each token.
 :Blocks: ``wait`` and ``wait_cancelled``, until the phase is reached or the timeout.
 :Order: a parent's callbacks before its children's, DRAIN's before CANCEL's, else as
-    registered.
+    registered; of children, the oldest's first.
 
-How it does without a lock.  Each change of shared state is one call of a dict's or
-set's C method, which is atomic under the GIL and to signal handlers.  A signaller first
+How it does without a lock.  Each change of shared state is one call of a dict's
+C method, which is atomic under the GIL and to signal handlers.  A signaller first
 *marks* a token and then looks who is registered there (children, waiters, callbacks);
 whoever registers first *publishes* itself there and then looks at the mark.  Whichever
 comes second sees the other.  If both do, one ``pop`` decides, so each waiter is woken
@@ -113,7 +113,7 @@ class StopToken:
         # Strong upwards: a middle token that only its children hold still passes
         # signals.  Weak downwards: a dropped token removes itself.
         self._parent: StopToken | None = None
-        self._children: set[weakref.ref[StopToken]] = set()
+        self._children: dict[weakref.ref[StopToken], None] = {}  # as they were made
         self._shield = False
         self._stale: deque[_Limit] | None = None
         # Invariant: a phase is in _reasons before the flag of that phase is set.
@@ -151,7 +151,7 @@ class StopToken:
         token = StopToken(clock=self._clock, name="child" if name is None else name)
         token._parent = self
         token._shield = shield
-        self._children.add(weakref.ref(token, self._children.discard))  # publish
+        self._children[weakref.ref(token, self._children.pop)] = None  # publish
         if self.draining:  # then look
             token.drain(self._reasons[_DRAIN])
             if self.cancelled and not shield:
@@ -218,7 +218,7 @@ class StopToken:
             # thread, which may not have come to its children: never skip it.
             reason = token._mark(phase, reason)
             reached.append((token, phase))
-            for ref in list(token._children):
+            for ref in reversed(list(token._children)):  # the oldest is next to go
                 child = ref()
                 if child is not None:
                     capped = _DRAIN if child._shield else phase

@@ -9,6 +9,7 @@ They are drained with the threads that exist, within a limit; what is left is na
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import weakref
@@ -22,17 +23,21 @@ __all__ = ["drain_all", "drain_at_exit", "register"]
 logger = logging.getLogger("headrace.pipeline")
 
 LIMIT: Final = 25.0
-_live: weakref.WeakSet[PipelineRun] = weakref.WeakSet()
+_started = itertools.count()
+_live: weakref.WeakValueDictionary[int, PipelineRun] = weakref.WeakValueDictionary()
 
 
 def register(run: PipelineRun) -> None:
     """Drain ``run`` at the interpreter's exit, should it not have ended by then."""
-    _live.add(run)
+    _live[next(_started)] = run
 
 
 def drain_all() -> None:
-    """Drain what still runs; ``atexit`` calls it."""
-    for run in list(_live):
+    """Drain what still runs, the newest first; ``atexit`` calls it.
+
+    The jobs of a newer pipeline may submit to an older one; hardly the other way round.
+    """
+    for run in reversed(list(_live.values())):
         drain_at_exit(run, LIMIT)
 
 

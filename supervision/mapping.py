@@ -17,12 +17,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from actors.errors import HeadraceError
-from supervision.reaper import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from actors import Clock, JobFuture, JobResult, WakeQueue
+    from supervision.reaper import Reaper
 
 __all__ = ["Calls", "MapIterator", "Maps", "ResultsIterator"]
 
@@ -52,6 +52,7 @@ class Calls:
         self._buffersize = buffersize
         self.clock = maps.clock
         self._maps = maps
+        self.reaper = maps.reaper
         self.out: deque[JobFuture] = deque()
         self.error: BaseException | None = None  # of the iterable, or of a submit
         self.ended = False
@@ -152,40 +153,44 @@ class Maps:
 
     Args:
         clock: The run's.
+        reaper: The run's; learns of dropped maps.
         changed: Called when the rest of a dropped map has been submitted.
     """
 
-    def __init__(self, clock: Clock, changed: Callable[[], object]) -> None:
+    def __init__(
+        self, clock: Clock, reaper: Reaper, changed: Callable[[], object]
+    ) -> None:
         self.clock = clock
+        self.reaper = reaper
         self._changed = changed
         self._lock = clock.lock()
-        self._open: set[Calls] = set()
+        self._open: dict[Calls, None] = {}  # in the order in which they began
         self._rests = 0  # dropped maps whose rest is being submitted
         self.leave_by: float | None = None  # when the interpreter's exit gives up
 
     def add(self, calls: Calls) -> None:
         """A map began."""
         with self._lock:
-            self._open.add(calls)
+            self._open[calls] = None
 
     def remove(self, calls: Calls) -> None:
         """A map makes no more calls."""
         with self._lock:
-            self._open.discard(calls)
+            self._open.pop(calls, None)
 
     def begin_rest(self, calls: Calls) -> bool:
         """Claim the rest of a dropped map; False if there is none or it is claimed."""
         with self._lock:
             if calls not in self._open:
                 return False
-            self._open.remove(calls)
+            del self._open[calls]
             self._rests += 1
             return True
 
     def put_rest_back(self, calls: Calls) -> None:
         """The rest of a dropped map could not be begun."""
         with self._lock:
-            self._open.add(calls)
+            self._open[calls] = None
             self._rests -= 1
 
     def end_rest(self) -> None:
@@ -217,6 +222,7 @@ class _CallIterator(Generic[T]):
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        watch = calls.reaper.watch
         self._watch = watch(self, calls.dropped, mark=calls.mark_gone)
 
     def __iter__(self) -> Iterator[T]:

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from actors import (
     DeadLetters,
     JobOptions,
+    Numbers,
     Report,
     RetryPolicy,
     Snapshot,
@@ -27,7 +27,6 @@ from supervision import exit_drain
 from supervision.pipeline_options import PipelineOptions, check_producers
 from supervision.pipeline_run import PipelineRun
 from supervision.progress import start_progress
-from supervision.reaper import watch
 from supervision.scope import Scope
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline"]
 
-_names = itertools.count(1)
+_names = Numbers(1)
 _ERROR_STOP: Final = 5.0  # seconds to stop in when a with block ends by an exception
 
 
@@ -108,7 +107,7 @@ class Pipeline(Scope):
                 raise ConfigurationError(msg)
             workers = max_workers
         clock = ambient_clock() if clock is None else clock
-        name = f"pipeline-{next(_names)}" if name is None else name
+        name = f"pipeline-{_names.next_for(clock)}" if name is None else name
         self.clock = clock  # what a scope makes its lock with
         super().__init__(self, name, JobOptions())
         self._options_of_run = PipelineOptions(
@@ -161,7 +160,7 @@ class Pipeline(Scope):
             run.start()
             self._present = run
         exit_drain.register(run)
-        watched = watch(self, run.abandoned_by_host)
+        watched = run.reaper.watch(self, run.abandoned_by_host)
         run.stopped.add_done_callback(lambda _: watched.detach())
         if self._options_of_run.progress:
             start_progress(run)

@@ -41,6 +41,7 @@ from supervision.mapping import Maps
 from supervision.pipeline_options import cpu_count, foreign_of
 from supervision.pipeline_tree import build_tree
 from supervision.producing import Producers
+from supervision.reaper import reaper_for
 from supervision.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class PipelineRun:
         )
         self.metrics = Metrics(self.clock)
         self.waiting = Waiting(self.clock, self.ledger)
-        self.maps = Maps(self.clock, self.waiting.wake)
+        self.reaper = reaper_for(self.clock)
+        self.maps = Maps(self.clock, self.reaper, self.waiting.wake)
         self.producers = Producers(
             len(options.producers),
             f"{options.name}/producers",
@@ -360,6 +362,7 @@ class PipelineRun:
         report = self.ledger.report()
         if first:
             self.token.cancel(why)
+            self.reaper.close()
             self.stopped.set_result(report)
         self.waiting.wake()
         return report

@@ -668,7 +668,7 @@ def test_waiting_leaves_no_trace_behind(door: Door) -> None:
     door.take()
     door.clock.settle()
 
-    assert door.admission._tickets == set()
+    assert door.admission._tickets == {}
     assert door.admission._gate == []
     assert door.admission.channels[JobKind.IO].waiting_senders == 0
 
@@ -713,7 +713,7 @@ def test_the_bound_holds_and_nothing_is_lost(clock: VirtualClock) -> None:
 
     assert len(taken) == len(set(taken)) == door.group.accepted == 40
     assert deepest == 3
-    assert door.admission._tickets == set()
+    assert door.admission._tickets == {}
 
 
 @pytest.mark.concurrent
@@ -768,3 +768,46 @@ def test_the_gate_loses_no_submitter(clock: VirtualClock) -> None:
 
     assert len(entered) == 12
     assert door.admission._gate == []
+
+
+def test_a_close_wakes_the_waiting_submitters_as_they_came(clock: VirtualClock) -> None:
+    door, refused = Door(clock, capacity=1), []
+    door.submit()
+
+    def submit(number: int) -> None:
+        try:
+            door.submit(wait=True)
+        except MailboxClosed:
+            refused.append(number)
+
+    threads = []
+    for number in range(30):
+        threads.append(clock.thread(submit, args=(number,)))
+        threads[-1].start()
+        clock.settle()
+    woken: list[Any] = []
+    for ticket in door.admission._tickets:
+        ticket.wake = _Noting(ticket.wake, woken)
+    order = [ticket.wake for ticket in door.admission._tickets]
+
+    door.admission.close("enough", inside_too=True)
+    for thread in threads:
+        clock.join(thread)
+
+    assert woken == order
+    assert sorted(refused) == list(range(30))
+
+
+class _Noting:
+    """A wake queue that notes each put."""
+
+    def __init__(self, queue: Any, noted: list[Any]) -> None:
+        self._queue = queue
+        self._noted = noted
+
+    def put(self, item: Any) -> None:
+        self._noted.append(self)
+        self._queue.put(item)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)

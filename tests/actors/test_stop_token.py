@@ -881,3 +881,26 @@ def test_signalling_from_a_signal_handler_never_deadlocks() -> None:
         signal.signal(signal.SIGALRM, old)
     callbacks_done()
     assert called == Counter(range(1, rounds + 1))
+
+
+def test_the_oldest_child_is_signalled_first() -> None:
+    # A set of weak references would give them in the order of their addresses.
+    root, woken = StopToken(), []
+    tokens = [root.child(str(number)) for number in range(50)]
+    del tokens[10:40]  # their places in memory are used again
+    tokens += [root.child(str(number)) for number in range(50, 80)]
+
+    class Wake(SimpleQueue[None]):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def put(self, item: Any, *_: Any) -> None:
+            woken.append(self.name)
+
+    below = [token.child(f"{token.name}.1") for token in tokens]
+    for token in [*below, *tokens]:
+        token.add_waiter(Wake(token.name))
+    root.cancel()
+
+    assert woken == [name for t in tokens for name in (t.name, f"{t.name}.1")]

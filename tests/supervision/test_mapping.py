@@ -17,6 +17,7 @@ from actors.ledger import Ledger
 from actors.stop_token import StopToken
 from actors.testing import Gate, VirtualClock
 from supervision.mapping import Calls, MapIterator, Maps, ResultsIterator
+from supervision.reaper import reaper_for
 from tests.actors.ledger_kit import Call, FakeWake, attempt_of, submit
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Shop:
         self.clock = clock
         self.ledger = Ledger(capacity=None)
         self.changes = 0
-        self.maps = Maps(clock, self.changed)
+        self.reaper = reaper_for(clock)
+        self.maps = Maps(clock, self.reaper, self.changed)
         self.pulled: list[Any] = []
         self.privileged: list[bool] = []
         self.numbers = itertools.count(1)
@@ -105,8 +107,10 @@ class Shop:
 
 
 @pytest.fixture
-def shop(clock: VirtualClock) -> Shop:
-    return Shop(clock)
+def shop(clock: VirtualClock) -> Iterator[Shop]:
+    shop = Shop(clock)
+    yield shop
+    shop.reaper.close()
 
 
 # -- map

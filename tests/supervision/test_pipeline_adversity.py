@@ -14,7 +14,7 @@ from actors import Job, Producer, RetryPolicy, Worker, sleep
 from actors.errors import ConfigurationError, ProducerError, WouldDeadlock
 from actors.events import ChildRestarted, JobRetried
 from actors.testing import Gate, VirtualClock
-from supervision import ChildSpec, Pipeline
+from supervision import ChildSpec, Pipeline, exit_drain
 from supervision.exit_drain import drain_at_exit
 
 if TYPE_CHECKING:
@@ -529,6 +529,25 @@ def test_the_rest_of_a_map_runs_where_no_thread_can_start(
     assert done == list(range(30))
     assert not run.ledger.report().unsettled
     del values
+
+
+def test_the_exit_drains_the_newest_pipeline_first(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained: list[str] = []
+    pipelines = [Pipeline(1, clock=clock, name=f"p{n}") for n in range(8)]
+    ours = {pipeline.name for pipeline in pipelines}
+    monkeypatch.setattr(
+        exit_drain, "drain_at_exit", lambda run, _: drained.append(run.options.name)
+    )
+    for pipeline in pipelines:
+        pipeline.start()
+
+    exit_drain.drain_all()
+    for pipeline in pipelines:
+        pipeline.stop()
+
+    assert [n for n in drained if n in ours] == [f"p{n}" for n in reversed(range(8))]
 
 
 def test_a_shutdown_where_no_thread_can_start_is_left_to_the_exit(
