@@ -243,9 +243,10 @@ def _describe_actors(refs: list[Any]) -> Iterator[str]:
         if _is_below(ref, refs):
             continue
         cell = getattr(ref, "cell", None)
-        name = ref.actor_class.__name__
-        if cell is not None and cell.name != name:
-            name = f"{name} {cell.name!r}"
+        kind = ref.actor_class.__name__
+        name = getattr(cell, "name", kind)
+        if not name.startswith(kind):
+            name = f"{name} ({kind})"
         below = sum(any(c is cell for c in _cells_above(other)) for other in refs)
         more = f" with {below} below it" if below else ""
         thread = _thread_of(ref)

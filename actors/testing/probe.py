@@ -187,6 +187,7 @@ class Probe:
             AssertionError: If it did not come in time; its text has what came instead.
             Deadlock: If it can no more come, or the clock's time stands still.
         """
+        __tracebackhide__ = True
         if isinstance(what, int) and not isinstance(what, bool):
             if not self._wait_more(what, self._deadline(timeout)):
                 self._fail(f"{_count(what)} did not come{_limit(timeout)}")
@@ -221,6 +222,7 @@ class Probe:
             AssertionError: If another one came, or none in time.
             Deadlock: If none can come, or the clock's time stands still.
         """
+        __tracebackhide__ = True
         index = self._expected
         if not self._wait_more(index + 1, self._deadline(timeout)):
             self._fail(f"{_in_words(what)} did not come{_limit(timeout)}")
@@ -240,6 +242,7 @@ class Probe:
         Raises:
             AssertionError: As soon as something comes.
         """
+        __tracebackhide__ = True
         if isinstance(self._clock, VirtualClock):
             self._clock.settle()
         else:  # what was sent before this is taken before it
@@ -267,6 +270,7 @@ class Probe:
             raise
 
     def _fail(self, why: str) -> Any:
+        __tracebackhide__ = True
         message = f"{why}\n{self._account()}"
         raise AssertionError(message)
 

@@ -118,7 +118,7 @@ def test_a_tree_is_named_by_its_top_and_stopped_as_a_whole() -> None:
         (left,) = check.find()
         check.stop_actors()
 
-        assert "with 2 below it" in left
+        assert left == "actor root (Supervisor) with 2 below it"
         assert not tree.is_alive()
 
 
@@ -130,7 +130,7 @@ def test_a_pipeline_left_running_is_stopped() -> None:
         (left,) = check.find()
         check.stop_actors()
 
-        assert left.startswith("actor Supervisor")
+        assert "(Supervisor) with 5 below it" in left
         assert check.find() == []
         pipeline.stop()
 
