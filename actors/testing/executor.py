@@ -38,6 +38,9 @@ class VirtualExecutor(concurrent.futures.Executor):
     wait on the clock, and sets its future.  There are no idle threads: what is not shut
     down leaves nothing behind once its calls have ended.
 
+    Wait for the results by ``future.result()``, ``map`` or ``shutdown``:
+    ``concurrent.futures.wait`` and ``as_completed`` wait where no clock sees it.
+
     It also is an engine for a pipeline: ``Pipeline(..., cpu_workers=VirtualExecutor(
     max_workers=2))``.  Give ``max_workers`` there, for the pipeline has as many cpu
     workers, and else as many as the machine has cores.
@@ -52,6 +55,10 @@ class VirtualExecutor(concurrent.futures.Executor):
     Raises:
         ClockError: If there is no virtual clock around and none is given.
         ValueError: If ``duration`` is below 0 or ``max_workers`` below 1.
+
+    Attributes:
+        clock: Whose time it is.  A pipeline on the same clock lets time go on while a
+            call runs here; for any other executor it has time stand still.
     """
 
     def __init__(
@@ -73,7 +80,7 @@ class VirtualExecutor(concurrent.futures.Executor):
             raise ValueError(message)
         if not callable(duration):
             _check_duration(duration)
-        self._clock = clock
+        self.clock = clock
         self._duration = duration
         self._max_workers = max_workers  # The name by which pipelines know it.
         # Guards the fields below.  Held for O(1); nothing is called inside.
@@ -96,7 +103,7 @@ class VirtualExecutor(concurrent.futures.Executor):
         Raises:
             RuntimeError: After ``shutdown``.
         """
-        call = _Call(self._clock.future(), fn, args, kwargs)
+        call = _Call(self.clock.future(), fn, args, kwargs)
         with self._lock:
             if self._closed:
                 message = "cannot schedule new futures after shutdown"
@@ -106,7 +113,7 @@ class VirtualExecutor(concurrent.futures.Executor):
                 return call.future
             self._started += 1
             number = self._started
-            thread = self._clock.thread(
+            thread = self.clock.thread(
                 self._work, name=f"executor-{number}", daemon=True, args=(number,)
             )
             self._threads[number] = thread
@@ -121,7 +128,7 @@ class VirtualExecutor(concurrent.futures.Executor):
         chunksize: int = 1,  # noqa: ARG002  # the calls are not shipped
     ) -> Iterator[Any]:
         """See :meth:`concurrent.futures.Executor.map`; ``timeout`` is virtual time."""
-        end = None if timeout is None else self._clock.monotonic() + timeout
+        end = None if timeout is None else self.clock.monotonic() + timeout
         futures = deque(
             self.submit(fn, *args) for args in zip(*iterables, strict=False)
         )
@@ -132,7 +139,7 @@ class VirtualExecutor(concurrent.futures.Executor):
     ) -> Iterator[Any]:
         try:
             while futures:
-                left = None if end is None else end - self._clock.monotonic()
+                left = None if end is None else end - self.clock.monotonic()
                 value = futures[0].result(left)
                 del futures[0]
                 yield value
@@ -159,7 +166,7 @@ class VirtualExecutor(concurrent.futures.Executor):
             call.future.set_running_or_notify_cancel()
         if wait:
             for thread in threads:
-                self._clock.join(thread)
+                self.clock.join(thread)
 
     # -- on the executor's threads
 
@@ -180,7 +187,7 @@ class VirtualExecutor(concurrent.futures.Executor):
         if not future.set_running_or_notify_cancel():
             return
         try:
-            self._clock.sleep(self._length(call))
+            self.clock.sleep(self._length(call))
             value = call.fn(*call.args, **call.kwargs)
         except ClockClosed:
             raise
