@@ -39,6 +39,9 @@ class StopNow:
         self.reason = reason
         self.deadline = deadline
 
+    def __repr__(self) -> str:
+        return f"StopNow({self.reason!r})"
+
 
 class Due:
     """Control message: a timer of this incarnation is due."""
@@ -49,12 +52,15 @@ class Due:
         self.number = number
         self.message = message
 
+    def __repr__(self) -> str:
+        return f"Due({self.message!r})"
+
 
 @final
 class ReceiveLoop:
     """Serves one incarnation's mailbox and source with its actor."""
 
-    __slots__ = ("_actor", "_cell", "_hand", "_native", "_run")
+    __slots__ = ("_actor", "_cell", "_hand", "_native", "_on_delivery", "_run")
 
     def __init__(self, run: Incarnation) -> None:
         self._run = run
@@ -62,6 +68,7 @@ class ReceiveLoop:
         self._actor = run.actor
         self._hand = run.hand
         self._native = run.cell.native
+        self._on_delivery = run.cell.clock.on_delivery
 
     def serve(self) -> Exit:
         """Handle messages and items until there is an exit.
@@ -81,12 +88,15 @@ class ReceiveLoop:
         if lane is _DATA:
             return self._handle(item)
         try:
+            if self._on_delivery is not None:
+                self._on_delivery(self._cell.name, item, lane is _CONTROL)
             if lane is _CONTROL:
                 return self._control(item)
             self._actor.on_item(item)
         except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
             self._run.check_lease()
-            return self._failed(error, item)
+            told = error.error if isinstance(error, Crash) else error
+            return self._failed(told, item)
         return None
 
     def _handle(self, envelope: Any) -> Exit | None:
@@ -99,6 +109,8 @@ class ReceiveLoop:
         if kind is StopMarker:
             return self._stop_after_this(envelope)
         try:
+            if self._on_delivery is not None:
+                self._on_delivery(self._cell.name, message, False)  # noqa: FBT003
             if kind in PROXY_MESSAGES:
                 answer = answer_proxy(self._actor, message)
             else:
@@ -152,6 +164,8 @@ class ReceiveLoop:
     def _stop_after_this(self, envelope: Any) -> Exit | None:
         self._drop_hand()
         cell = self._cell
+        if self._on_delivery is not None:
+            self._on_delivery(cell.name, envelope.message, True)  # noqa: FBT003
         if getattr(envelope, "number", self._run.number) <= cell.stops_done:
             complete(envelope.reply_to, value=True)  # the last incarnation did it
             return None

@@ -96,6 +96,13 @@ class Clock(Protocol):
     reschedule: Callable[[], None] | None
     """A scheduling point for a clock that orders threads; None in real time."""
 
+    on_delivery: Callable[[str, Any, bool], None] | None
+    """Called on an actor's thread as it begins to handle something; None in real time.
+
+    It is given the actor's name, the message or the source's item, and whether that is
+    control.  Before a message or an item it may wait, or raise :class:`actors.Crash` to
+    fail the actor; of control it is only told.  Read once for each incarnation."""
+
     def now(self) -> dt.datetime:
         """The wall clock: an aware UTC ``datetime``, for stamps only."""
 
@@ -206,6 +213,7 @@ class SystemClock:
     queue: Callable[[], WakeQueue] = staticmethod(wake_queue)
     future: Callable[[], Future[Any]] = staticmethod(Future)
     reschedule: Callable[[], None] | None = None
+    on_delivery: Callable[[str, Any, bool], None] | None = None
     # Out of reach of freezegun's module scan, genuine even if imported while frozen.
     _genuine: type[dt.datetime] = next(
         kind for kind in dt.datetime.__mro__ if kind.__module__ == "datetime"

@@ -57,6 +57,9 @@ class Delivery:
         self.state = DeliveryState.READY
         self.owner: object = None
 
+    def __repr__(self) -> str:
+        return f"<Delivery of {self.result!r}>"
+
 
 class Deliveries:
     """The results channel of a ledger.

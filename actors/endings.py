@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from actors.channel import Ticket
     from actors.clock import Clock, Lock, WakeQueue
     from actors.deliveries import Deliveries
+    from actors.jobs import Job
     from actors.results import JobResult
     from actors.stop_token import StopToken
 
@@ -42,6 +43,14 @@ class Taken:
     def __init__(self, entry: Entry, lease: int) -> None:
         self.entry = entry
         self.lease = lease
+
+    def __repr__(self) -> str:
+        return f"<Taken {self.entry.job!r}>"
+
+    @property
+    def job(self) -> Job:
+        """What is in the hand."""
+        return self.entry.job
 
 
 class _Teller(Protocol):

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors._inside import Role, enter_role
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Producer", "ProducerWiring"]
 
-_PULL = object()
+
+class _Pull(enum.Enum):
+    """What a producer's source always has: the order to pull the next item."""
+
+    NEXT = "next item"
+
+    def __repr__(self) -> str:
+        return "<the next item>"
+
+
+_PULL = _Pull.NEXT
 
 
 class ProducerWiring:

@@ -99,7 +99,10 @@ class VirtualClock(Driving):
         preempt: As given.
         reschedule: A scheduling point, to be called by code that shares data without
             sending; ``None`` unless ``preempt`` is ``"send"`` in serial mode.
+        on_delivery: See :attr:`actors.clock.Clock.on_delivery`.
     """
+
+    on_delivery: Callable[[str, Any, bool], None] | None = None
 
     def __init__(
         self,
