@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors.clock import SystemClock, current_thread_name, thread_ident
 from actors.testing.errors import ClockClosed, Livelock, NotEnrolled, Stalled
 from actors.testing.sections import Sections
-from actors.testing.sight import site_of
+from actors.testing.sight import may_hold_foreign_lock, site_of
 from actors.testing.story import StoryLog
 from actors.testing.task import DEAD, OUTSIDE, PARKED, RUNNABLE, RUNNING, Path, Task
 from actors.testing.turns import FreeTurns, SerialTurns
@@ -271,12 +271,13 @@ class Parking(Sections):
         with self:
             turns = self.turns
             self._check_turns(task)
-            if not turns.runnable:
+            here = sys._getframe(1)  # noqa: SLF001  # it is public
+            if not turns.runnable or may_hold_foreign_lock(here):
                 return
             self.progress += 1
             self._steps += 1
             task.doing = "goes on"
-            task.site = site_of(sys._getframe(1))  # noqa: SLF001  # it is public
+            task.site = site_of(here)
             if give_way:
                 turns.give_way(task)
             elif turns.preempt(task):

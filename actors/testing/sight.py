@@ -11,6 +11,7 @@ they stand, so waiting costs nothing extra.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import threading
@@ -25,11 +26,25 @@ if TYPE_CHECKING:
 
     from actors.testing.kernel import Kernel
 
-__all__ = ["Monitor", "Sight", "describe", "describe_deadlock", "site_of"]
+__all__ = [
+    "Monitor",
+    "Sight",
+    "describe",
+    "describe_deadlock",
+    "may_hold_foreign_lock",
+    "site_of",
+]
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))
 _STACK_DEPTH: Final = 6
-_KERNEL, _LIBRARY, _THEIRS = range(3)  # whose code it is
+_KERNEL, _LIBRARY, _LOCKING, _THEIRS = range(4)  # whose code it is
+# A handler of a log formats its record, and so calls ``repr``, with its lock held;
+# imports run a module with its lock held, and ``cached_property`` of 3.11 its function.
+_LOCKING_FILES: Final = (
+    os.path.dirname(logging.__file__),
+    functools.__file__,
+    "<frozen importlib",
+)
 
 
 class Sight(NamedTuple):
@@ -102,7 +117,7 @@ def site_of(frame: FrameType) -> Site:
     inner = None
     while found is not None:
         kind = _kind(found.f_code)
-        if kind == _THEIRS:
+        if kind not in (_KERNEL, _LIBRARY):
             break
         if kind == _LIBRARY and inner is None:
             inner = found
@@ -111,11 +126,26 @@ def site_of(frame: FrameType) -> Site:
     return best.f_code, best.f_lineno
 
 
+def may_hold_foreign_lock(frame: FrameType | None) -> bool:
+    """True inside code that is known to call out with a plain lock held.
+
+    Taking its turn from a thread there would leave the lock held, and whoever wants it
+    would block where the clock cannot see it.
+    """
+    while frame is not None:
+        if _kind(frame.f_code) == _LOCKING:
+            return True
+        frame = frame.f_back
+    return False
+
+
 @functools.lru_cache(maxsize=4096)
 def _kind(code: CodeType) -> int:
     name = code.co_filename
     if name.startswith(_HERE):
         return _KERNEL
+    if name.startswith(_LOCKING_FILES):
+        return _LOCKING
     return _LIBRARY if _is_library(name) else _THEIRS
 
 
