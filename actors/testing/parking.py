@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from actors.clock import SystemClock, current_thread_name, thread_ident
 from actors.testing.errors import ClockClosed, Livelock, NotEnrolled, Stalled
 from actors.testing.sections import Sections
-from actors.testing.sight import may_hold_foreign_lock, site_of
+from actors.testing.sight import is_theirs, may_hold_foreign_lock, site_of
 from actors.testing.story import StoryLog
 from actors.testing.task import DEAD, OUTSIDE, PARKED, RUNNABLE, RUNNING, Path, Task
 from actors.testing.turns import FreeTurns, SerialTurns
@@ -322,6 +322,8 @@ class Parking(Sections):
             self.turns.failure = None
             raise failure
 
-    def _note_turn(self, task: Task) -> None:
+    def _note_turn(self, task: Task, kept: bool) -> None:  # noqa: FBT001
         code, line = task.site or (None, 0)
+        if kept and code is not None and not is_theirs(code):
+            return  # a line of the library that nobody came between: no news
         self.story.step(self.now, task.label, task.doing, code, line)

@@ -31,6 +31,7 @@ __all__ = [
     "Sight",
     "describe",
     "describe_deadlock",
+    "is_theirs",
     "may_hold_foreign_lock",
     "site_of",
 ]
@@ -124,6 +125,11 @@ def site_of(frame: FrameType) -> Site:
         found = found.f_back
     best = found or inner or frame
     return best.f_code, best.f_lineno
+
+
+def is_theirs(code: CodeType) -> bool:
+    """True for code of the library's users."""
+    return _kind(code) == _THEIRS
 
 
 def may_hold_foreign_lock(frame: FrameType | None) -> bool:

@@ -83,12 +83,14 @@ class SerialTurns(Turns):
 
     Args:
         strategy: Who picks.
-        on_turn: Called with each thread that gets its turn.
+        on_turn: Called with each thread that gets its turn, and whether it kept it.
     """
 
     serial = True
 
-    def __init__(self, strategy: Strategy, on_turn: Callable[[Task], None]) -> None:
+    def __init__(
+        self, strategy: Strategy, on_turn: Callable[[Task, bool], None]
+    ) -> None:
         super().__init__()
         self._strategy = strategy
         self._on_turn = on_turn
@@ -127,7 +129,7 @@ class SerialTurns(Turns):
         chosen = self.runnable[index]
         if chosen is task:
             self.runnable.pop()
-            self._note(task)
+            self._note(task, kept=True)
             return True
         task.state = RUNNABLE
         del self.runnable[index]
@@ -173,6 +175,6 @@ class SerialTurns(Turns):
         self._note(task)
         task.baton.release()
 
-    def _note(self, task: Task) -> None:
+    def _note(self, task: Task, *, kept: bool = False) -> None:
         self.schedule.append(task.label)
-        self._on_turn(task)
+        self._on_turn(task, kept)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from actors.stop_token import StopToken
     from actors.testing.driving import Freezer
+    from actors.testing.faults import Faults
 
 __all__ = ["VirtualClock"]
 
@@ -86,6 +87,7 @@ class VirtualClock(Driving):
         hard_timeout: Real seconds after which it is raised in spite of progress.
         max_steps: Turns that may be given before ``Livelock`` is raised.
         max_events_per_instant: Timers that may fire before ``Livelock`` is raised.
+        faults: What goes wrong when messages are delivered, drawn from the seed.
         freezer: What ``freezegun.freeze_time`` gives; moved along with this clock.
         strict_leaks: Raise ``Leaked`` at the end; else unwind in silence.
 
@@ -102,8 +104,6 @@ class VirtualClock(Driving):
         on_delivery: See :attr:`actors.clock.Clock.on_delivery`.
     """
 
-    on_delivery: Callable[[str, Any, bool], None] | None = None
-
     def __init__(
         self,
         start: dt.datetime = _EPOCH,
@@ -117,6 +117,7 @@ class VirtualClock(Driving):
         hard_timeout: float = 120.0,
         max_steps: int = 1_000_000,
         max_events_per_instant: int = 100_000,
+        faults: Faults | None = None,
         freezer: Freezer | None = None,
         strict_leaks: bool = True,
     ) -> None:
@@ -144,6 +145,14 @@ class VirtualClock(Driving):
         self.reschedule: Callable[[], None] | None = (
             kernel.reschedule if kernel.preempts else None
         )
+        self.on_delivery: Callable[[str, Any, bool], None] | None = None
+        if kernel.serial or faults is not None:
+            self.on_delivery = self._deliver
+        self._inject: Callable[[str, Any], None] | None = None
+        if faults is not None:
+            self._inject = faults.injector(
+                self.seed, sleep=self.sleep, note=self._note_fault
+            )
         self._calls = VirtualQueue(kernel)
         kernel.on_call = self._calls.give
         self._timer_thread: EnrolledThread | None = None
@@ -164,6 +173,19 @@ class VirtualClock(Driving):
         strategy, preempt = plan(seed)
         planned = {"strategy": strategy, "preempt": preempt, **options}
         return cls(**planned, seed=seed)
+
+    def _deliver(self, actor: str, message: Any, control: bool) -> None:  # noqa: FBT001  # the protocol's
+        kernel = self._kernel
+        kernel.story.handles(kernel.now, self._label(), message, control=control)
+        if self._inject is not None and not control:
+            self._inject(actor, message)
+
+    def _note_fault(self, what: str) -> None:
+        self._kernel.story.fault(self._kernel.now, self._label(), what)
+
+    def _label(self) -> str:
+        task = self._kernel.find()
+        return "outside" if task is None else task.label
 
     @property
     def schedule(self) -> list[str]:
