@@ -63,6 +63,14 @@ def test_random_choice_gives_everybody_a_fair_share() -> None:
     assert all(900 < shares[n] < 1100 for n in range(3))
 
 
+def test_stay_lets_the_running_thread_go_on() -> None:
+    strategy = RandomChoice(1, stay=0.9)
+    stayed = [strategy.choose(THREADS, THREADS[1]) for _ in range(1000)].count(1)
+
+    assert 900 < stayed < 970
+    assert {strategy.choose(THREADS, None) for _ in range(100)} == {0, 1, 2}
+
+
 def test_priorities_let_one_run_until_a_fall() -> None:
     falls = set()
     for seed in range(100):
@@ -129,6 +137,11 @@ def test_bad_numbers_are_named(options: dict[str, int], name: str) -> None:
         PCT(0, **options)
 
 
+def test_bad_stay_is_named() -> None:
+    with pytest.raises(ValueError, match="stay is a probability from 0 to 1, got 2"):
+        RandomChoice(0, stay=2)
+
+
 def test_first_come_is_first_served() -> None:
     assert chosen(FIFO(), 5) == [0] * 5
 
@@ -173,6 +186,7 @@ def test_replay_refuses_what_is_no_choice(choice: tuple[int, int]) -> None:
 
 def test_strategies_can_be_told_apart_in_a_story() -> None:
     assert repr(RandomChoice(7)) == "RandomChoice(7)"
+    assert repr(RandomChoice(7, stay=0.5)) == "RandomChoice(7, stay=0.5)"
     assert repr(PCT(7, depth=2, steps=50)) == "PCT(7, depth=2, steps=50)"
     assert repr(FIFO()) == "FIFO()"
     assert repr(Replay([(0, 2)])) == "Replay(<1 choices>)"
