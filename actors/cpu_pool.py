@@ -20,7 +20,7 @@ import atexit
 import itertools
 import os
 import weakref
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors._cpu_link import check_start
@@ -40,6 +40,7 @@ from actors.errors import (
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from actors.clock import Clock
 
@@ -178,7 +179,7 @@ class CpuPool(Executor):
             core.cancel_waiting()
         core.queue.put(None)
         if wait:
-            core.join()
+            core.wait_ended()
 
     def lend(self, *, name: str | None = None) -> CpuProcess:
         """Make a process with this pool's options for somebody who drives it.
@@ -295,7 +296,7 @@ class _Core:
         except Empty:
             return
 
-    def join(self) -> None:
+    def wait_ended(self) -> None:
         """Wait for the threads, which close their processes."""
         with self.lock:
             threads = list(self.threads)
@@ -334,7 +335,7 @@ def _drain_at_exit() -> None:
             with core.lock:
                 core.closed = True
             core.queue.put(None)
-            core.join()
+            core.wait_ended()
 
 
 atexit.register(_drain_at_exit)

@@ -44,19 +44,93 @@ _PYKKA = frozenset(
 _POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py", "actors/_cpu_link.py"})
 # A worker's process has neither our clock nor our threads: it watches its life-line.
 _LIFE_LINE = _CLOCK | {"actors/_cpu_child.py"}
+# Where one waits for a process, a pipe, a terminal or a file, which no clock can move.
+# Inside the library it is done under a hold of the clock.
+_IO = frozenset(
+    {
+        "actors/_cpu_child.py",
+        "actors/_cpu_link.py",
+        "supervision/cli_input.py",
+        "supervision/cli_output.py",
+        "supervision/cli_prints.py",
+        "supervision/signals.py",
+    }
+)
+# What nobody injects a clock into: the commands, the exit of the process, its signals,
+# and those who must know whether a clock is the real one.
+_REAL_TIME = _CLOCK | {
+    "actors/__init__.py",
+    "actors/_callbacks.py",
+    "actors/_numbers.py",
+    "supervision/cli_demo.py",
+    "supervision/cli_doctor.py",
+    "supervision/cli_run.py",
+    "supervision/reaper.py",
+    "supervision/signals.py",
+    "supervision/supervisor_ref.py",
+}
+# Registers of the whole process; what guards an object comes from the object's clock.
+_REGISTERS = _CLOCK | {
+    "actors/__init__.py",
+    "actors/_callbacks.py",
+    "actors/base.py",
+    "supervision/supervisor_ref.py",
+}
 _NOWHERE: frozenset[str] = frozenset()
 
 # The dangerous thing, a dotted name or the start of one -> the modules, or the folders,
 # that may use it.
 HOMES: dict[str, frozenset[str]] = {
     "pykka": _PYKKA,
+    # time, and chance
     "time": _CLOCK,
+    "timeit": _NOWHERE,
+    "os.times": _NOWHERE,
+    "resource": _NOWHERE,
+    "sched": _CLOCK,
     "random": _CLOCK,
+    "secrets": _NOWHERE,
+    "os.urandom": _NOWHERE,
+    "uuid": frozenset({"actors/cell.py"}),
+    # what one can wait on
     "threading": _CLOCK,
     "_thread": _LIFE_LINE,
     "queue": _CLOCK,
-    "sched": _CLOCK,
+    "_queue": _CLOCK,
     "asyncio": _NOWHERE,
+    "concurrent.futures.Future": _CLOCK,
+    "concurrent.futures._base": _NOWHERE,
+    "concurrent.futures.as_completed": _NOWHERE,
+    "concurrent.futures.wait": _NOWHERE,
+    "select": _IO,
+    "selectors": _NOWHERE,
+    "socket": frozenset({"actors/_cpu_link.py"}),
+    "socketserver": _NOWHERE,
+    "os.read": _IO,
+    "os.readv": _IO,
+    "os.lockf": _NOWHERE,
+    "fcntl.flock": _NOWHERE,
+    "fcntl.lockf": _NOWHERE,
+    "os.wait": _NOWHERE,
+    "os.wait3": _NOWHERE,
+    "os.wait4": _NOWHERE,
+    "os.waitid": _NOWHERE,
+    "os.waitpid": _NOWHERE,
+    "signal.alarm": _NOWHERE,
+    "signal.pause": _NOWHERE,
+    "signal.setitimer": _NOWHERE,
+    "signal.sigtimedwait": frozenset({"actors/_cpu_child.py"}),
+    "signal.sigwait": _NOWHERE,
+    "signal.sigwaitinfo": _NOWHERE,
+    # our own doors to them
+    "actors.SYSTEM_CLOCK": _REAL_TIME,
+    "actors.SystemClock": _REAL_TIME,
+    "actors.clock.SYSTEM_CLOCK": _REAL_TIME,
+    "actors.clock.SystemClock": _REAL_TIME,
+    "actors._wake_queue": _CLOCK,
+    "actors._timer_thread": _CLOCK,
+    "actors.clock.raw_lock": _REGISTERS,
+    "actors.raw_lock": _REGISTERS,
     "datetime.date.today": _CLOCK,
     "datetime.datetime.now": _CLOCK,
     "datetime.datetime.today": _CLOCK,
@@ -269,19 +343,53 @@ def stages_are_strangers(sources: Sources) -> list[str]:
 
 def dangerous_things_have_one_home(sources: Sources) -> list[str]:
     """L4: pykka, time, threads, processes and databases are met in their home alone."""
+    modules = {_module_of(path): path for path in sources}
     return [
         f"{path}:{use.line} uses {use.name}; its home is {', '.join(sorted(home))}"
         for path, source in sources.items()
         for use in uses(path, source)
         for thing, home in HOMES.items()
-        if _below(use.name, thing) and not _is_at_home(path, home)
+        if _means(use.name, thing, modules) and not _is_at_home(path, home)
     ]
+
+
+def _means(name: str, thing: str, modules: Mapping[str, str]) -> bool:
+    """True if by ``name`` one gets at ``thing``.
+
+    So one does by a star (``from os import *``), and by way of a module of ours that
+    has imported it (``actors.clock.time``).
+    """
+    if _below(name, thing) or (
+        name.endswith(".*") and _below(thing, name.removesuffix(".*"))
+    ):
+        return True
+    owner = _longest(name, modules)
+    through = name[len(owner) + 1 :] if owner else ""
+    return bool(through) and _below(through, thing)
 
 
 def _is_at_home(path: str, home: frozenset[str]) -> bool:
     return path in home or any(
         place.endswith("/") and path.startswith(place) for place in home
     )
+
+
+def threads_are_joined_by_their_clock(sources: Sources) -> list[str]:
+    """L4: a thread's own ``join`` waits where no virtual clock sees it.
+
+    ``clock.join(thread)`` and ``", ".join(words)`` have one argument without a name.
+    """
+    return [
+        f"{path}:{node.lineno} joins {ast.unparse(node.func.value)} past its clock"
+        for path, source in sources.items()
+        if not _is_at_home(path, _CLOCK)
+        for node in _nodes(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "join"
+        and (not node.args or any(word.arg == "timeout" for word in node.keywords))
+        and ast.unparse(node.func.value).rpartition(".")[2] not in {"clock", "_clock"}
+    ]
 
 
 def no_import_cycles(sources: Sources) -> list[str]:
@@ -364,6 +472,7 @@ RULES: list[Rule] = [
     supervision_uses_public_names,
     stages_are_strangers,
     dangerous_things_have_one_home,
+    threads_are_joined_by_their_clock,
     no_import_cycles,
     every_all_is_sorted_and_resolves,
     every_module_has_a_header,
@@ -473,6 +582,59 @@ VIOLATIONS: dict[Rule, list[tuple[str, str, str]]] = {
         ("actors__a", "import concurrent.futures as c\nc.ThreadPoolExecutor", "Thread"),
         ("supervision__a", "def f():\n    import queue", "queue"),
         ("supervision__a", "import random\nrandom.random()", "random"),
+        # time
+        ("actors__a", "from time import monotonic as now", "time.monotonic"),
+        ("actors__a", "from datetime import datetime\ndatetime.now()", "datetime.now"),
+        ("actors__a", "import datetime\ndatetime.datetime.utcnow()", "utcnow"),
+        ("actors__a", "from datetime import date\ndate.today()", "date.today"),
+        ("actors__a", "import asyncio", "asyncio"),
+        ("actors__a", "import sched", "sched"),
+        ("actors__a", "from timeit import default_timer", "timeit"),
+        ("actors__a", "import os\nos.times()", "os.times"),
+        ("actors__a", "__import__('time').sleep(1)", "time"),
+        ("actors__a", "from actors.clock import time", "actors.clock.time"),
+        ("actors__a", "from actors import clock\nclock.time.sleep(1)", "clock.time"),
+        # chance
+        ("actors__a", "import uuid", "uuid"),
+        ("actors__a", "from secrets import token_hex", "secrets"),
+        ("actors__a", "import os\nos.urandom(8)", "os.urandom"),
+        ("actors__a", "from os import *", "os.*"),
+        # what one can wait on
+        ("actors__a", "from threading import Lock", "threading.Lock"),
+        ("actors__a", "import _thread\n_thread.allocate_lock()", "_thread"),
+        ("actors__a", "from queue import SimpleQueue", "queue.SimpleQueue"),
+        ("actors__a", "import _queue", "_queue"),
+        ("actors__a", "from concurrent.futures import Future", "Future"),
+        ("actors__a", "from concurrent import futures\nfutures.wait([])", "wait"),
+        ("actors__a", "import concurrent.futures as c\nc.as_completed([])", "as_comp"),
+        ("actors__a", "from concurrent.futures import *", "concurrent.futures.*"),
+        ("actors__a", "from multiprocessing import Queue", "multiprocessing.Queue"),
+        ("actors__a", "import multiprocessing as m\nm.Event()", "multiprocessing"),
+        ("actors__a", "import select", "select"),
+        ("actors__a", "import selectors", "selectors"),
+        ("actors__a", "from socket import create_connection", "socket.create"),
+        ("actors__a", "import subprocess", "subprocess"),
+        ("actors__a", "import os\nos.waitpid(1, 0)", "os.waitpid"),
+        ("actors__a", "import os\nos.read(0, 1)", "os.read"),
+        ("actors__a", "import fcntl\nfcntl.flock(1, 2)", "fcntl.flock"),
+        ("actors__a", "import signal\nsignal.pause()", "signal.pause"),
+        ("actors__a", "from signal import sigwait", "signal.sigwait"),
+        # our own doors to them
+        ("actors__a", "from actors.clock import SYSTEM_CLOCK", "SYSTEM_CLOCK"),
+        ("actors__a", "from actors.clock import SystemClock", "SystemClock"),
+        ("actors__a", "from actors import clock\nclock.raw_lock()", "raw_lock"),
+        ("actors__a", "from actors._wake_queue import wake_queue", "wake_queue"),
+        ("supervision__a", "from actors import raw_lock", "actors.raw_lock"),
+        ("supervision__a", "import actors\nactors.SYSTEM_CLOCK", "SYSTEM_CLOCK"),
+    ],
+    threads_are_joined_by_their_clock: [
+        ("actors__a", "def f(thread):\n    thread.join()", "joins thread"),
+        ("actors__a", "def f(t):\n    t.join(timeout=1.0)", "joins t"),
+        (
+            "supervision__a",
+            "class A:\n    def f(self):\n        self.t.join()",
+            "self.t",
+        ),
     ],
     every_all_is_sorted_and_resolves: [
         ("actors__a", "class A: ...\nclass B: ...\n__all__ = ['B', 'A']", "not sorted"),
@@ -530,7 +692,12 @@ def test_a_header_without_a_field_is_found(field: str) -> None:
         "from actors import errors, events, messages",
         f"{_CHECKED}from actors.clock import Clock\n    import threading",
         "import typing\nif typing.TYPE_CHECKING:\n    import random",
-        "import os\nos.getpid()\nfrom concurrent.futures import Future",
+        "import os\nos.getpid()\nfrom concurrent.futures import Executor, TimeoutError",
+        f"{_CHECKED}from concurrent.futures import Future",
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_DFL)",
+        "import os\nos.write(1, b'')",
+        "', '.join(['a'])\ndef f(clock, t):\n    clock.join(t, timeout=1.0)",
+        "from actors import Worker\nWorker.time.queue",
         "import datetime\ndatetime.timedelta(1)",
         "from actors import __version__, errors\nerrors.__file__",
     ],
