@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,6 +19,10 @@ from pykka import ActorRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# An installed package brings the plugin; a plain source tree does not.
+_INSTALLED = any(each.name == "headrace" for each in entry_points(group="pytest11"))
+pytest_plugins = ["pytester", *([] if _INSTALLED else ["supervision.pytest_plugin"])]
 
 # A library thread that is started once, on first use, and serves the whole process.
 LAZY_THREADS = "headrace-"
