@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 import tokenize
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
+SUITE = EXAMPLES / "testing"
 LIMIT = 60  # seconds that a program may take before its test fails
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -201,6 +203,61 @@ def test_pykka_host_answers_after_a_crash_under_the_same_ref(tree: Path) -> None
     assert "the reader crashed: [Errno 2] No such file or directory" in output
     assert "the same ref, alive again: True" in told
     assert told[-1] == f"{sum(lines.values())} lines in {len(paths)} files"
+
+
+def run_suite(folder: Path, *options: str) -> tuple[int, str]:
+    """Run the example test-suite as its owner would, in a folder of its own."""
+    installed = any(each.name == "headrace" for each in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "supervision.pytest_plugin"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *plugin, *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    shutil.copytree(SUITE, tmp_path / "suite", ignore=lambda *_: ["__pycache__"])
+    return tmp_path / "suite"
+
+
+def test_the_test_suite_of_a_worker_passes(suite: Path) -> None:
+    code, output = run_suite(suite)
+
+    assert code == 0, output
+    assert "53 passed" in output
+
+
+def test_the_test_suite_of_a_worker_finds_a_bug_and_shows_how_to_have_it_again(
+    suite: Path,
+) -> None:
+    mailer = suite / "mailer.py"
+    good = mailer.read_text(encoding="utf-8")
+    bad = good.replace(
+        "self.connection.send(letter.address, letter.text)\n",
+        "self.connection.send(letter.address, letter.text)\n"
+        "            self.connection.send(letter.address, letter.text)\n",
+    )
+    mailer.write_text(bad, encoding="utf-8")
+
+    code, output = run_suite(suite, "-k", "in_whatever_order")
+
+    assert code == 1, output
+    assert "1 failed, 49 skipped" in output
+    again = re.search(r'run it again: python -m pytest "(\S+)" (\S+)', output)
+    assert again is not None, output
+    assert run_suite(suite, again[1], again[2])[0] == 1
+
+
+@pytest.mark.parametrize("path", sorted(SUITE.glob("*.py")), ids=lambda p: p.name)
+def test_the_files_of_the_suite_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 120
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
