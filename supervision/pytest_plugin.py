@@ -164,7 +164,7 @@ def _freeze(stack: contextlib.ExitStack) -> dict[str, Any]:
         from freezegun import freeze_time  # noqa: PLC0415  # an extra
     except ImportError:
         message = "frozen_clock needs freezegun: pip install 'headrace[test]'"
-        pytest.fail(message, pytrace=False)
+        raise pytest.fail.Exception(message, pytrace=False) from None
     start = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
     # Else pytest takes the test for as long as it is till then. Only its own clock is
     # in there: what the code under test sees is frozen at every depth.
