@@ -2,7 +2,7 @@
 
 The fixtures come with headrace; nothing is imported for them.
 
-    python -m pytest examples/testing
+    cd examples/testing && python -m pytest
 
 :Runs on: the test's thread; workers on threads that the virtual clock runs in turn.
 :Owns: nothing.
