@@ -117,11 +117,6 @@ class Group:
                 group.returned += 1
                 group.returned_jobs.append(result.job)
 
-    def hold(self) -> None:
-        """Stay busy until one more :meth:`delivered`."""
-        for group in self.chain:
-            group.pending += 1
-
     def delivered(self) -> list[WakeQueue]:
         """Count one delivery; returns whom to wake because a group became idle."""
         wakes: list[WakeQueue] = []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
 
     from actors._group import Group
+    from actors.deliveries import Delivery
     from actors.job_future import JobFuture
     from actors.jobs import Job
     from actors.stop_token import StopToken
@@ -43,11 +44,11 @@ class Entry:
         "context",
         "counted",
         "counted_in",
+        "delivery",
         "due_at",
         "fast_lane",
         "future",
         "group",
-        "held",
         "job",
         "kill",
         "lease",
@@ -89,8 +90,7 @@ class Entry:
         self.token: StopToken | None = None
         self.kill: Callable[[str], object] | None = None
         self.refusal: HeadraceError | None = None
-        self.held = False  # its group stays busy until its done-callbacks have run
-        self.held = False  # its group stays busy until its done-callbacks have run
+        self.delivery: Delivery | None = None  # from its end until that is announced
 
     def change(self, status: JobStatus) -> None:
         """Move to another status, if the table of changes allows it."""

@@ -5,11 +5,17 @@ collector takes what is there, marks each result as handed just before it calls 
 sink, and acknowledges afterwards.  After its death what was taken and not handed goes
 back into the channel; what was handed is not given twice, but stands in the report.
 
+A result is over for its group when the sink has had it, or never will, *and* whoever
+settled the job has completed its future and told the listeners: what these submit comes
+from inside, and whoever waits for the group finds all futures done.
+
 :Runs on: ``take``, ``hand``, ``acknowledge`` and ``keep`` on the collector's thread;
-    ``wait_for_room`` on a worker's; the rest on any thread.
+    ``wait_for_room`` on a worker's; ``announced`` on the settling one; the rest on any
+    thread.
 :Owns: the results channel and the results that are not acknowledged.
-:Guards: the ledger's ``lock`` guards everything.  Methods whose name ends in
-    ``_locked`` want it held and wake nobody: they return whom to wake.
+:Guards: the ledger's ``lock`` guards everything but ``Delivery.is_announced``.  Methods
+    whose name ends in ``_locked`` want it held and wake nobody: they return whom to
+    wake.
 :Blocks: ``wait_for_room``, until the collector has room or the worker is to stop.
 :Order: as settled; what a dead collector left goes first.
 """
@@ -47,15 +53,30 @@ class DeliveryState(enum.Enum):
 
 
 class Delivery:
-    """A settled result that is not acknowledged."""
+    """A settled result that is not acknowledged, or whose future is not complete.
 
-    __slots__ = ("group", "owner", "result", "state")
+    Attributes:
+        is_announced: The future is complete and the listeners have heard.
+        is_over: Acknowledged or kept.
+        counted: The group was told, once both are true.
+    """
+
+    __slots__ = (
+        "counted",
+        "group",
+        "is_announced",
+        "is_over",
+        "owner",
+        "result",
+        "state",
+    )
 
     def __init__(self, result: JobResult, group: Group) -> None:
         self.result = result
         self.group = group
         self.state = DeliveryState.READY
         self.owner: object = None
+        self.is_announced = self.is_over = self.counted = False
 
     def __repr__(self) -> str:
         return f"<Delivery of {self.result!r}>"
@@ -174,7 +195,7 @@ class Deliveries:
                     delivery.state is DeliveryState.HANDED
                 ):
                     del self.open[delivery.result.id]
-                    wakes += delivery.group.delivered()
+                    wakes += self._over_locked(delivery)
         for wake in wakes:
             wake.put(None)
 
@@ -189,6 +210,29 @@ class Deliveries:
         if delivery.state is DeliveryState.KEPT:
             return []
         delivery.state = DeliveryState.KEPT
+        return self._over_locked(delivery)
+
+    def announced(self, delivery: Delivery) -> None:
+        """The job's future is complete, and whoever listens has been told."""
+        # Without the lock, for it is rarely needed: each side first says that it is
+        # done, then looks at the other, so that at least one of them sees both.
+        delivery.is_announced = True
+        if not delivery.is_over:
+            return
+        with in_turn(self._lock):
+            wakes = self._count_locked(delivery)
+        for wake in wakes:
+            wake.put(None)
+
+    def _over_locked(self, delivery: Delivery) -> list[WakeQueue]:
+        delivery.is_over = True
+        return self._count_locked(delivery) if delivery.is_announced else []
+
+    @staticmethod
+    def _count_locked(delivery: Delivery) -> list[WakeQueue]:
+        if delivery.counted:
+            return []
+        delivery.counted = True
         return delivery.group.delivered()
 
     def undelivered_locked(self, group: Group) -> list[JobResult]:

@@ -130,12 +130,7 @@ class Endings:
         """Send a final result on its way; the lock is held."""
         if verdict is None or verdict.result is None or not entry.counted:
             return None, None
-        future = entry.future
-        if future is not None and future.has_callbacks:
-            # What they submit is from inside: the intake must not close before.
-            entry.held = True
-            entry.group.hold()
-        delivery = Delivery(verdict.result, entry.group)
+        delivery = entry.delivery = Delivery(verdict.result, entry.group)
         return self._deliveries.enter_locked(delivery, wait=wait)
 
     def _after_settle(
@@ -154,22 +149,18 @@ class Endings:
         if result.status is JobStatus.DEAD and entry.counted:
             with contextlib.suppress(Exception):  # an error's own repr may raise
                 _note_attempts(result)
+        delivery, entry.delivery = entry.delivery, None
+        try:
+            self._announce(entry, result)
+        finally:
+            if delivery is not None:
+                self._deliveries.announced(delivery)
+
+    def _announce(self, entry: Entry, result: JobResult) -> None:
         future, entry.future = entry.future, None
         if future is not None:
-            try:
-                future.complete(result)
-            finally:
-                if entry.held:
-                    self._let_go(entry)
+            future.complete(result)
         self._teller.record("settled", entry, result)
-
-    def _let_go(self, entry: Entry) -> None:
-        """The job's done-callbacks have run."""
-        with in_turn(self._lock):
-            entry.held = False
-            wakes = entry.group.delivered()
-        for wake in wakes:
-            wake.put(None)
 
     def worker_began(self, worker: str, incarnation: int) -> None:
         """Serve :meth:`Ledger.worker_began <actors.Ledger.worker_began>`."""

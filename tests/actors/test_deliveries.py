@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from actors._group import Group
-from actors.clock import raw_lock
 from actors.deliveries import Deliveries, Delivery, DeliveryState
 from actors.stop_token import StopToken
 from actors.testing import VirtualClock
@@ -31,7 +30,7 @@ class Desk:
     def __init__(self, clock: VirtualClock, capacity: int | None = 10) -> None:
         self.clock = clock
         self.group = Group("all")
-        self.lock = raw_lock()
+        self.lock = clock.lock()
         self.deliveries = Deliveries(self.lock, capacity, clock)
         self.token = StopToken(name="worker")
 
@@ -42,13 +41,17 @@ class Desk:
         group.settle(result)
         return Delivery(result, group)
 
-    def enter(self, number: int, group: Group | None = None) -> Delivery:
+    def enter(
+        self, number: int, group: Group | None = None, *, announced: bool = True
+    ) -> Delivery:
         """Enter a result past the bound, as any thread but a worker does."""
         delivery = self.settled(number, group)
         with self.lock:
             _, reader = self.deliveries.enter_locked(delivery, wait=False)
         if reader is not None:
             reader.put(None)
+        if announced:
+            self.deliveries.announced(delivery)
         return delivery
 
     def work(self, number: int) -> Call:
@@ -60,6 +63,7 @@ class Desk:
                 ticket, reader = self.deliveries.enter_locked(delivery, wait=True)
             if reader is not None:
                 reader.put(None)
+            self.deliveries.announced(delivery)
             if ticket is not None:
                 self.deliveries.wait_for_room(ticket, self.token)
 
@@ -168,6 +172,26 @@ def test_only_its_taker_may_hand_a_result(desk: Desk) -> None:
     assert not desk.deliveries.hand(delivery, OTHER)
     assert delivery.state is TAKEN
     assert desk.deliveries.hand(delivery, ONE)
+
+
+@pytest.mark.parametrize("ending", ["acknowledge", "keep"])
+def test_a_group_is_busy_until_the_future_is_complete(desk: Desk, ending: str) -> None:
+    delivery = desk.enter(1, announced=False)
+    desk.take()
+    desk.deliveries.hand(delivery, ONE)
+    if ending == "keep":
+        desk.deliveries.keep(delivery)
+    else:
+        desk.deliveries.acknowledge([delivery])
+    wake = FakeWake()
+    desk.group.waiters.append(wake)
+    assert desk.group.pending == 1
+
+    desk.deliveries.announced(delivery)
+    desk.deliveries.announced(delivery)
+
+    assert desk.group.idle
+    assert wake.puts == 1
 
 
 @pytest.mark.parametrize("state", [READY, TAKEN, KEPT])
@@ -459,6 +483,7 @@ def test_each_result_reaches_one_sink_through_deaths(clock: VirtualClock) -> Non
                 ticket, reader = desk.deliveries.enter_locked(delivery, wait=True)
             if reader is not None:
                 reader.put(None)
+            desk.deliveries.announced(delivery)
             if ticket is not None:
                 desk.deliveries.wait_for_room(ticket, desk.token)
 
