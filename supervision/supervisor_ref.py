@@ -219,7 +219,8 @@ class SupervisorRef(ActorRef[Any]):
     def when_ended(self, fn: Callable[[Exit], object]) -> None:
         """Call ``fn(exit)`` once, when the tree has ended, or now if it has.
 
-        It runs on the thread that ends the tree, and must not wait.
+        It runs on the thread that ends the tree, and must not wait.  Whoever waits for
+        the end may go on before it.
         """
         self.cell.on_final(fn)
 

@@ -750,6 +750,7 @@ def test_a_job_cancelled_before_run_cpu_enters_nothing(shop: Shop) -> None:
     shop.start(Slow)
     cpu = shop.start(kind=JobKind.CPU)
     future = shop.payload(3)
+    gate.wait_arrived()
     future.cancel()
     gate.open()
     shop.clock.settle()

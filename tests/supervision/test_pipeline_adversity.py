@@ -271,11 +271,13 @@ def test_a_callback_that_leaves_python_harms_nobody(
     def leave(_: object) -> None:
         raise SystemExit
 
+    gate = Gate()
     with small(workers=1) as pipeline:
-        first = pipeline.submit(square, 1)
+        first = pipeline.submit(gate.pass_through)
         later = pipeline.scope(delay=100).submit(square, 2)
         first.add_done_callback(leave)
         later.add_done_callback(leave)
+        gate.open()
         first.result()
         pipeline.submit(square, 3).result()
         report = pipeline.stop(0)

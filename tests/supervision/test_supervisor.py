@@ -391,7 +391,7 @@ def test_leaving_the_block_of_a_tree_that_gave_up_raises(
 
 def test_d18_backoff_sequence_and_cap(nursery: Nursery, clock: VirtualClock) -> None:
     backoff = Backoff(initial=1, maximum=4, jitter=0.5, first_immediate=False)
-    same = random.Random(0)
+    same = random.Random(clock.seed)
     expected = [min(4, 2**n * (1 + same.random() * 0.5)) for n in range(4)]
 
     with nursery.grow([nursery.spec("a", backoff=backoff)], intensity=99) as tree:
@@ -828,6 +828,7 @@ def test_when_ended_is_called_once_with_the_exit(
     assert exits == []
 
     tree.shutdown()
+    clock.settle()
     tree.when_ended(exits.append)
 
     assert [each.kind for each in exits] == ["shutdown", "shutdown"]
