@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from actors._stack import stack_of
 from actors.clock import raw_lock, thread_ident
+from actors.testing.circles import describe_waits
 from actors.testing.task import NANO, PARKED, RUNNABLE, RUNNING, Site, Task
 
 if TYPE_CHECKING:
@@ -87,7 +88,13 @@ def describe_deadlock(sight: Sight, main: Task, due: int | None) -> str:
             f"time stands still at {sight.now / NANO:g} s, the next timer is due at "
             f"{due / NANO:g} s: use advance(), run_until() or auto_advance=True"
         )
-    return f"the test thread waits in {main.doing} and {why}\n{describe(sight)}"
+    frames = sys._current_frames()  # noqa: SLF001  # there is no other way to ask
+    lines = [
+        f"the test thread waits in {main.doing} and {why}",
+        describe_waits(sight.tasks, main, frames),
+        describe(sight),
+    ]
+    return "\n".join(filter(None, lines))
 
 
 def _line(task: Task, frame: FrameType | None) -> str:
