@@ -18,7 +18,7 @@ from actors._inside import Role, enter_role
 from actors._ledger import Entry
 from actors.cpu_pool import dumps_call
 from actors.errors import Cancelled, HeadraceError, JobTimeout
-from actors.job_context import JobContext, current_context
+from actors.job_context import JobContext, checkpoint, current_context
 from actors.job_future import JobFuture
 from actors.jobs import Job, JobKind, JobOptions
 from actors.results import Attempt
@@ -150,6 +150,7 @@ class Worker(Stage):
         future.belong_to(entry)
         forget = context.token().on_cancel(lambda reason: ledger.cancel(entry, reason))
         try:
+            checkpoint()  # cancelled before: the call back may yet be on its way
             ledger.enter_call(entry)
             return future.result()
         except CancelledError:

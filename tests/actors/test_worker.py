@@ -739,6 +739,7 @@ def test_a_cancelled_job_ends_its_run_cpu(shop: Shop) -> None:
     assert shop.payload(3).result(0) == 9
 
 
+@pytest.mark.concurrent
 def test_a_job_cancelled_before_run_cpu_enters_nothing(shop: Shop) -> None:
     gate = Gate()
 
