@@ -1,4 +1,7 @@
-"""What every test is held to: it ends what it started.
+"""What every test is held to, and the virtual clock that most of them run on.
+
+A test ends what it started.  One thread of a test runs at a time, in the order of one
+seed; a test marked ``concurrent`` runs under several, and in free mode as well.
 
 :Runs on: the test runner's thread.
 :Owns: the hypothesis profiles and the ``--repeat`` option.
@@ -10,15 +13,17 @@ import os
 import threading
 import time
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from pykka import ActorRegistry
 
+from actors.testing import VirtualClock
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # An installed package brings the plugin; a plain source tree does not.
 _INSTALLED = any(each.name == "headrace" for each in entry_points(group="pytest11"))
@@ -30,6 +35,8 @@ LAZY_THREADS = "headrace-"
 LASTING_PROCESSES = ("resource_tracker", "forkserver")
 # What a thread or a process that was told to end may take for it, on a loaded machine.
 GRACE = 10.0
+# The seeds that a concurrent test runs under, unless --repeat says how many.
+SEEDS = 10
 
 settings.register_profile(
     "headrace",
@@ -50,15 +57,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--repeat",
         type=int,
-        default=1,
         metavar="N",
-        help="run each concurrent test N times, any other once",
+        help="run each concurrent test under N seeds, on real threads N times",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not metafunc.definition.get_closest_marker("concurrent"):
+        return
     times = metafunc.config.getoption("--repeat")
-    if times > 1 and metafunc.definition.get_closest_marker("concurrent"):
+    if "clock_seed" in metafunc.fixturenames:
+        if metafunc.config.getoption("--clock-seed") is not None:
+            return
+        seeds = range(times or SEEDS)
+        free = max(1, len(seeds) // SEEDS)
+        ids = [f"seed={seed}" for seed in seeds] + ["free"] * free
+        metafunc.parametrize("clock_seed", [*seeds, *[None] * free], ids=ids)
+    elif times is not None and times > 1:
         metafunc.fixturenames.append("repetition")
         metafunc.parametrize("repetition", range(times), indirect=True)
 
@@ -67,6 +82,43 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def repetition(request: pytest.FixtureRequest) -> int:
     """Which run of a repeated test this is."""
     return int(request.param)
+
+
+@pytest.fixture
+def clock_seed(request: pytest.FixtureRequest) -> int | None:
+    """The order of the test's threads; ``None`` leaves it to the operating system."""
+    given: int | None = request.config.getoption("--clock-seed")
+    return given or 0
+
+
+@pytest.fixture
+def clock_options() -> dict[str, Any]:
+    """What else the test's clock is made with; modules override it."""
+    return {}
+
+
+@pytest.fixture
+def clock(
+    clock_seed: int | None, clock_options: dict[str, Any]
+) -> Iterator[VirtualClock]:
+    if clock_seed is None:
+        made = VirtualClock(seed=None, **clock_options)
+    else:
+        made = VirtualClock.for_seed(clock_seed, **clock_options)
+    with made as clock:
+        yield clock
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell how a failure on the test's clock came about."""
+    report = yield
+    clock = getattr(item, "funcargs", {}).get("clock")
+    if report.failed and isinstance(clock, VirtualClock):
+        report.sections.append(("virtual clock", clock.story()))
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,11 @@ import pytest
 from actors.cell import Cell
 from actors.exits import Down, Exit, Failing, Started
 from actors.stop_token import StopToken
-from actors.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from actors.testing import VirtualClock
 
 
 class FakeSupervisor:
@@ -69,14 +70,13 @@ class FakeSupervisor:
 
 
 @pytest.fixture
-def supervisor() -> Iterator[FakeSupervisor]:
-    with VirtualClock() as clock:
-        supervisor = FakeSupervisor(clock)
-        yield supervisor
-        for cell in supervisor.cells:
-            if cell.final is None:
-                cell.stop_now("the test is over")
-                run = cell.incarnation
-                if run is not None and not run.revoked:
-                    run.join()
-                cell.finalize(Exit("shutdown"))
+def supervisor(clock: VirtualClock) -> Iterator[FakeSupervisor]:
+    supervisor = FakeSupervisor(clock)
+    yield supervisor
+    for cell in supervisor.cells:
+        if cell.final is None:
+            cell.stop_now("the test is over")
+            run = cell.incarnation
+            if run is not None and not run.revoked:
+                run.join()
+            cell.finalize(Exit("shutdown"))

@@ -15,15 +15,13 @@ from actors._group import Group
 from actors._inside import Role, inside
 from actors._ledger import Entry, Table
 from actors.admission import Admission, Intake
-from actors.clock import raw_lock
 from actors.errors import Cancelled, MailboxClosed, MailboxFull
 from actors.jobs import JobKind, JobStatus
 from actors.stop_token import StopToken
-from actors.testing import VirtualClock
 from tests.actors.ledger_kit import Call, FakeWake, make_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from actors.testing import VirtualClock
 
 OWNER = object()
 
@@ -40,7 +38,7 @@ class Door:
         nested_capacity: int = 10,
     ) -> None:
         self.clock = clock
-        self.lock = raw_lock()
+        self.lock = clock.lock()
         self.table = Table()
         self.group = Group("all")
         self.numbers = iter(range(1, 10_000))
@@ -127,12 +125,6 @@ class Door:
     @property
     def accepted(self) -> int:
         return len(self.table.entries)
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
 
 
 @pytest.fixture

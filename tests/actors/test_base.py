@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import freezegun
 import pykka
@@ -19,16 +19,6 @@ from actors.exits import Exit
 from actors.future import Reply
 from actors.ref import ActorDeadError, ActorRef
 from actors.testing import Gate, VirtualClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    """A hang is a Deadlock at once; a thread left behind is Leaked."""
-    with VirtualClock() as clock:
-        yield clock
 
 
 class Plain(Actor):

@@ -22,10 +22,11 @@ from actors.clock import Empty, WakeQueue, raw_lock
 from actors.errors import Cancelled, ConfigurationError, MailboxClosed, MailboxFull
 from actors.mailbox import Channel, Ticket
 from actors.stop_token import StopToken
-from actors.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from actors.testing import VirtualClock
 
 
 class Running:
@@ -69,12 +70,6 @@ class FakeWake:
 
     def empty(self) -> bool:
         return not self.puts
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as clock:
-        yield clock
 
 
 def item_of(popped: tuple[Any, Ticket | None] | None) -> Any:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,19 +16,16 @@ from actors.errors import MailboxClosed
 from actors.job_future import JobFuture
 from actors.jobs import Job, JobStatus
 from actors.ledger import Ledger
-from actors.testing import VirtualClock
 from tests.actors.ledger_kit import nothing, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from actors.dead_letters import DeadLetter
+    from actors.testing import VirtualClock
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as virtual:
-        yield virtual
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 @pytest.fixture

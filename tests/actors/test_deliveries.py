@@ -13,11 +13,10 @@ import pytest
 from actors._group import Group
 from actors.deliveries import Deliveries, Delivery, DeliveryState
 from actors.stop_token import StopToken
-from actors.testing import VirtualClock
 from tests.actors.ledger_kit import Call, FakeWake, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from actors.testing import VirtualClock
 
 ONE, OTHER = object(), object()  # collectors
 READY, TAKEN = DeliveryState.READY, DeliveryState.TAKEN
@@ -79,12 +78,6 @@ class Desk:
         with self.lock:
             results = self.deliveries.undelivered_locked(self.group)
         return [result.id for result in results]
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
 
 
 @pytest.fixture

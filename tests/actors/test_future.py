@@ -10,16 +10,14 @@ import pytest
 
 from actors.clock import Full
 from actors.future import Reply, complete
-from actors.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from actors.testing import VirtualClock
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as clock:
-        yield clock
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 def test_get_waits_on_the_clock_until_there_is_a_value(clock: VirtualClock) -> None:

@@ -22,17 +22,12 @@ from actors.job_context import (
 )
 from actors.jobs import JobKind
 from actors.stop_token import StopToken
-from actors.testing import VirtualClock
 from tests.actors.ledger_kit import Call, make_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
+    from actors.testing import VirtualClock
 
 
 def context_of(clock: VirtualClock, **options: Any) -> JobContext:

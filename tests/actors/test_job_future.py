@@ -20,7 +20,6 @@ from actors.errors import Cancelled, ShutdownTimeout, WouldDeadlock
 from actors.job_future import JobFuture
 from actors.jobs import JobStatus
 from actors.results import Attempt, JobResult
-from actors.testing import VirtualClock
 from tests.actors.ledger_kit import Call, make_entry
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from actors._ledger import Entry
     from actors.jobs import Job
+    from actors.testing import VirtualClock
 
 
 class FakeKeeper:
@@ -62,12 +62,6 @@ class FakeKeeper:
             yield
         finally:
             self.waits -= 1
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
 
 
 @pytest.fixture

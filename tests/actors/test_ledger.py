@@ -40,20 +40,12 @@ from tests.actors.ledger_kit import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from actors._ledger import Verdict
     from actors.clock import WakeQueue
     from actors.deliveries import Delivery
 
 IO, CPU = JobKind.IO, JobKind.CPU
 FLAT = RetryPolicy(1, initial=4.0, jitter=None)
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
 
 
 @pytest.fixture

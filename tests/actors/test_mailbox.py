@@ -17,10 +17,11 @@ from actors.clock import Empty, SystemClock, WakeQueue
 from actors.errors import Cancelled, ConfigurationError, MailboxClosed, MailboxFull
 from actors.mailbox import Lane, LeaseRevoked, Mailbox
 from actors.stop_token import StopToken
-from actors.testing import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from actors.testing import VirtualClock
 
 
 class Running:
@@ -75,12 +76,6 @@ class FakeSource:
         self.items.append(item)
         if self.registered:
             self.registered.pop(0).put(None)
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as clock:
-        yield clock
 
 
 # -- the bound
@@ -949,25 +944,26 @@ def test_spent_wake_ups_do_not_pile_up(clock: VirtualClock) -> None:
 
 
 @pytest.mark.concurrent
-def test_virtual_time_never_moves_while_a_message_is_on_its_way() -> None:
-    with VirtualClock() as clock:
-        mailbox, echo = Mailbox(1), Mailbox(1)
-        stamps: list[float] = []
+def test_virtual_time_never_moves_while_a_message_is_on_its_way(
+    clock: VirtualClock,
+) -> None:
+    mailbox, echo = Mailbox(1), Mailbox(1)
+    stamps: list[float] = []
 
-        def answer() -> None:
-            while (message := mailbox.get()) is not None:
-                echo.put((message, clock.monotonic()))
+    def answer() -> None:
+        while (message := mailbox.get()) is not None:
+            echo.put((message, clock.monotonic()))
 
-        def ask() -> None:
-            for number in range(50):
-                clock.sleep(1.0)
-                mailbox.put(number)
-                assert echo.get() == (number, clock.monotonic())
-                stamps.append(clock.monotonic())
-            mailbox.put(None)
+    def ask() -> None:
+        for number in range(50):
+            clock.sleep(1.0)
+            mailbox.put(number)
+            assert echo.get() == (number, clock.monotonic())
+            stamps.append(clock.monotonic())
+        mailbox.put(None)
 
-        running = [Running(clock, answer), Running(clock, ask)]
-        clock.advance(50)
+    running = [Running(clock, answer), Running(clock, ask)]
+    clock.advance(50)
 
-        assert [r.error for r in running] == [None, None]
-        assert stamps == [float(n) for n in range(1, 51)]
+    assert [r.error for r in running] == [None, None]
+    assert stamps == [float(n) for n in range(1, 51)]

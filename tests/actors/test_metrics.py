@@ -6,25 +6,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from actors.jobs import JobKind
 from actors.ledger import Ledger
 from actors.metrics import Metrics, Snapshot
-from actors.testing import VirtualClock
 from actors.worker import WorkerStats
 from tests.actors.ledger_kit import result_of, submit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    from actors.testing import VirtualClock
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as virtual:
-        yield virtual
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 def snapshot(

@@ -34,9 +34,8 @@ class Greeter(Actor):
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as clock:
-        yield clock
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 @pytest.fixture

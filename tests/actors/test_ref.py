@@ -41,10 +41,14 @@ class Doer(Actor):
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as clock:
-        yield clock
-        pykka.ActorRegistry.stop_all()
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
+
+
+@pytest.fixture
+def clock(clock: VirtualClock) -> Iterator[VirtualClock]:
+    yield clock
+    pykka.ActorRegistry.stop_all()
 
 
 class Busy:

@@ -32,12 +32,6 @@ LIMIT = 60.0
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as clock:
-        yield clock
-
-
-@pytest.fixture
 def fast_switching() -> Iterator[None]:
     """Let threads take turns every few bytecodes."""
     before = sys.getswitchinterval()

@@ -19,13 +19,13 @@ from actors.ledger import Ledger
 from actors.retry import RetryPolicy
 from actors.stop_token import StopToken
 from actors.submitter import Submitter
-from actors.testing import VirtualClock
 from tests.actors.ledger_kit import Call, FakeWake, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from actors._ledger import Entry
+    from actors.testing import VirtualClock
 
 LANGUAGE: contextvars.ContextVar[str] = contextvars.ContextVar("language")
 COUNTRY: contextvars.ContextVar[str] = contextvars.ContextVar("country")
@@ -34,12 +34,6 @@ COUNTRY: contextvars.ContextVar[str] = contextvars.ContextVar("country")
 @job(kind="cpu", timeout=7.0, key="function")
 def marked() -> None:
     """A function that wants to run in a process."""
-
-
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
 
 
 @pytest.fixture

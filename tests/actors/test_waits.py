@@ -156,29 +156,28 @@ def test_a_refused_wait_is_not_counted(waits: Waits) -> None:
 
 
 @pytest.mark.concurrent
-def test_of_many_jobs_all_but_one_worker_may_wait() -> None:
+def test_of_many_jobs_all_but_one_worker_may_wait(clock: VirtualClock) -> None:
     outcomes: list[str] = []
-    with VirtualClock() as clock:
-        waits = Waits(raw_lock(), OWNER, {JobKind.IO: 4, JobKind.CPU: 1}, "shop")
-        gate = Gate()
+    waits = Waits(clock.lock(), OWNER, {JobKind.IO: 4, JobKind.CPU: 1}, "shop")
+    gate = Gate()
 
-        def job() -> None:
-            enter_role(OWNER, Role.JOB, JobKind.IO)
-            try:
-                with waits.waiting_for(IO_JOB):
-                    gate.pass_through()
-                    outcomes.append("waited")
-            except WouldDeadlock:
-                outcomes.append("refused")
+    def job() -> None:
+        enter_role(OWNER, Role.JOB, JobKind.IO)
+        try:
+            with waits.waiting_for(IO_JOB):
+                gate.pass_through()
+                outcomes.append("waited")
+        except WouldDeadlock:
+            outcomes.append("refused")
 
-        threads = [clock.thread(job) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        assert gate.wait_arrived(count=3)
-        clock.settle()
-        assert outcomes == ["refused"] * 5
-        gate.open()
-        for thread in threads:
-            clock.join(thread)
+    threads = [clock.thread(job) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert gate.wait_arrived(count=3)
+    clock.settle()
+    assert outcomes == ["refused"] * 5
+    gate.open()
+    for thread in threads:
+        clock.join(thread)
 
     assert outcomes[5:] == ["waited"] * 3

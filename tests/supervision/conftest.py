@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors.testing import VirtualClock
 from tests.supervision.kids import Kid, Nursery, PykkaKid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def clock() -> Iterator[Any]:
-    with VirtualClock() as clock:
-        yield clock
+    from actors.testing import VirtualClock
 
 
 @pytest.fixture(params=[Kid, PykkaKid], ids=["ours", "pykka"])

@@ -24,17 +24,14 @@ from supervision.supervisor_ref import Budget
 from tests.supervision.kids import Kid, Nursery, below, boom, states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from actors.ref import ActorRef
     from supervision.supervisor_ref import SupervisorRef
 
 
 @pytest.fixture
-def clock() -> Iterator[Any]:
+def clock_options() -> dict[str, Any]:
     """Move time by itself while the test waits."""
-    with VirtualClock(auto_advance=True) as clock:
-        yield clock
+    return {"auto_advance": True}
 
 
 # -- limits without end

@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actors.events import ChildDown, ChildStopped, RestartScheduled, TreeGaveUp
-from actors.testing import VirtualClock
 from supervision.crash_log import CrashLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from actors.testing import VirtualClock
 
 TRACEBACK = "Traceback (most recent call last):\n  ...\nValueError: boom\n"
-
-
-@pytest.fixture
-def clock() -> Iterator[Any]:
-    with VirtualClock() as clock:
-        yield clock
 
 
 class Told:

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from actors.ledger import Taken
 
 
-@pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock() as virtual:
-        yield virtual
-
-
 class Shop:
     """Submits calls to a ledger, and settles them when the test says so.
 

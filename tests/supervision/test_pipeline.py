@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as virtual:
-        yield virtual
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 def small(workers: int = 2, **options: Any) -> Pipeline:

@@ -19,7 +19,6 @@ from actors import (
     RetryPolicy,
     Worker,
     WorkerDied,
-    raw_lock,
     sleep,
 )
 from actors.errors import MailboxClosed, MailboxFull, ShutdownTimeout
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as virtual:
-        yield virtual
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 def square(x: int) -> int:
@@ -68,7 +66,7 @@ def sums_up(pipeline: Pipeline) -> bool:
 def test_promise_1_bounded(clock: VirtualClock) -> None:
     """Slow workers, a fast producer, a source of a million: it waits at capacity 10."""
     workers, capacity = 3, 10
-    lock = raw_lock()
+    lock = clock.lock()
     taken = done = most = 0
     stop = Gate()
 
@@ -100,7 +98,7 @@ def test_promise_1_bounded(clock: VirtualClock) -> None:
 @pytest.mark.concurrent
 def test_the_bound_holds_for_many_submitters(clock: VirtualClock) -> None:
     workers, capacity, submitters = 2, 5, 6
-    lock = raw_lock()
+    lock = clock.lock()
     out = most = 0
 
     def work() -> None:
@@ -234,7 +232,7 @@ def test_promise_3_nothing_starves(tmp_path: Path) -> None:
 
 
 def test_at_most_so_many_run_at_once_and_so_many_do(clock: VirtualClock) -> None:
-    lock = raw_lock()
+    lock = clock.lock()
     running = most = 0
 
     def work() -> None:

@@ -29,12 +29,6 @@ class Thing:
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(seed=0) as virtual:
-        yield virtual
-
-
-@pytest.fixture
 def reaper(clock: VirtualClock) -> Iterator[Reaper]:
     reaper = reaper_for(clock)
     yield reaper

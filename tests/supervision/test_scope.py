@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(auto_advance=True) as virtual:
-        yield virtual
+def clock_options() -> dict[str, Any]:
+    return {"auto_advance": True}
 
 
 @pytest.fixture

@@ -687,6 +687,7 @@ def test_shutdown_in_the_middle_of_a_group_restart(
     nursery.take()
 
     tree.stop(block=False)
+    clock.settle()
     gate.open()
 
     assert tree.wait()
@@ -799,7 +800,7 @@ def test_registry_stop_all_ends_a_tree_with_permanent_children(
 
     pykka.ActorRegistry.stop_all()
 
-    assert tree.wait(0)
+    assert tree.wait()
     assert pykka.ActorRegistry.get_all() == []
 
 
