@@ -33,6 +33,8 @@ import reprlib
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from actors.ref import StopMarker
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import CodeType
@@ -71,7 +73,7 @@ class Step(NamedTuple):
     doing: str
     code: CodeType | None
     line: int
-    kind: Literal["turn", "message", "fault", "gap"] = "turn"
+    kind: Literal["turn", "message", "control", "fault", "gap"] = "turn"
     times: int = 1
 
 
@@ -118,8 +120,11 @@ class StoryLog:
         Called on the actor's own thread, outside of every section: the ``repr`` of the
         message is asked for here and now, before the handler changes it.
         """
-        lane = "handles control " if control else "handles "
-        self._keep(Step(now, label, lane + short(message), None, 0, "message"))
+        if type(message) is StopMarker:
+            text = "is asked to stop"
+        else:
+            text = f"handles {'control ' if control else ''}{short(message)}"
+        self._keep(Step(now, label, text, None, 0, "control" if control else "message"))
 
     def fault(self, now: int, label: str, what: str) -> None:
         """Note an injected fault."""
@@ -176,10 +181,19 @@ def render(steps: Iterable[Step], *, header: str = "", limit: int | None = None)
     Args:
         steps: In order.
         header: Lines to begin with.
-        limit: How many rows; the middle of a longer table is left out.
+        limit: How many rows.  Of a longer table the turns at lines of the library are
+            left out, then what actors were told by the library, then the middle.
     """
-    rows = _cut_middle(_merge(steps), limit)
+    rows = _merge(map(_in_words, steps))
+    left_out = 0
+    for needless in (_is_inner, _is_control):
+        if limit is not None and len(rows) > limit:
+            left_out += sum(row.times for row in rows if needless(row))
+            rows = _merge(row for row in rows if not needless(row))
+    rows = _cut_middle(rows, limit)
     lines = _table(rows) if rows else ["  nothing happened"]
+    if left_out:
+        lines.append(f"  -- {left_out} steps inside the library left out")
     return "\n".join(header.splitlines() + lines)
 
 
@@ -215,34 +229,69 @@ _short: Final = _Short()
 # -- joining rows
 
 
+def _in_words(step: Step) -> Step:
+    if step.kind == "gap":
+        return step._replace(doing=f"-- {step.times} steps left out")
+    if step.kind != "turn":
+        return step
+    text = _GOES_ON if step.doing else "starts"
+    if step.code is not None and not _has_place(step) and step.doing:
+        text = f"{_GOES_ON} in {step.code.co_qualname}"
+    # A wait without an argument says no more than the source line does.
+    if step.doing and step.doing != _GOES_ON and not step.doing.endswith("()"):
+        text = f"{text} after {step.doing}"
+    return step._replace(doing=text)
+
+
 def _merge(steps: Iterable[Step]) -> list[Step]:
     rows: list[Step] = []
     for step in steps:
         last = rows[-1] if rows else None
         if last is None or last.label != step.label or last.now_ns != step.now_ns:
             rows.append(step)
-        elif last[:-1] == step[:-1]:
+        elif _alike(last, step):
             rows[-1] = last._replace(times=last.times + step.times)
-        elif step.kind == "message" and not _tells(last):
+        elif step.kind in ("message", "control") and _is_inner(last):
             rows[-1] = step
         else:
             rows.append(step)
     return rows
 
 
-def _tells(step: Step) -> bool:
-    """Whether a row says more than that an actor comes for its next message."""
-    if step.kind != "turn" or not step.doing:
-        return True
-    return _has_place(step)
+def _alike(one: Step, other: Step) -> bool:
+    # By line and not by code: a comprehension may have code of its own.
+    if (one.doing, one.line, one.kind) != (other.doing, other.line, other.kind):
+        return False
+    return one.code is other.code or (_file(one) == _file(other) != "")
+
+
+def _file(step: Step) -> str:
+    return "" if step.code is None else step.code.co_filename
+
+
+def _is_inner(step: Step) -> bool:
+    """Whether it is a turn that tells nothing of the user's own code."""
+    return step.kind == "turn" and not _has_place(step) and step.doing != "starts"
+
+
+def _is_control(step: Step) -> bool:
+    return step.kind == "control"
 
 
 def _cut_middle(rows: list[Step], limit: int | None) -> list[Step]:
     if limit is None or len(rows) <= limit:
         return rows
-    first, last = rows[: limit // 4], rows[len(rows) - limit + limit // 4 :]
-    left_out = sum(row.times for row in rows[len(first) : len(rows) - len(last)])
-    return [*first, Step(0, "", "", None, 0, "gap", left_out), *last]
+    first, last = limit // 4, len(rows) - limit + limit // 4
+    faults = [n for n in range(first, last) if rows[n].kind == "fault"]
+    kept: list[Step] = rows[:first]
+    begin = first
+    for index in [*faults[-limit:], last]:
+        left_out = sum(row.times for row in rows[begin:index])
+        if left_out:
+            kept.append(_in_words(Step(0, "", "", None, 0, "gap", left_out)))
+        kept += rows[index : index + 1]
+        begin = index + 1
+    return kept + rows[last + 1 :]
 
 
 # -- the table
@@ -288,21 +337,9 @@ def _table(rows: list[Step]) -> list[str]:
 
 
 def _what(row: Step) -> str:
-    text = row.doing
-    if row.kind == "gap":
-        return f"-- {row.times} steps left out"
-    if row.kind == "turn":
-        text = _turn(row) if text else "starts"
-    return text if row.times == 1 else f"{text}, {row.times} times"
-
-
-def _turn(row: Step) -> str:
-    text = _GOES_ON
-    if row.code is not None and not _has_place(row):
-        text = f"{_GOES_ON} in {row.code.co_qualname}"
-    if row.doing == _GOES_ON or row.doing.endswith("()"):
-        return text  # a wait without an argument: the source line says it too
-    return f"{text} after {row.doing}"
+    if row.times == 1 or row.kind == "gap":
+        return row.doing
+    return f"{row.doing}, {row.times} times"
 
 
 def _has_place(row: Step) -> bool:

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors.base import Actor
 from actors.exits import Crash
-from actors.testing import FaultInjected, Faults
+from actors.jobs import JobStatus
+from actors.ref import ActorDeadError
+from actors.testing import FaultInjected, Faults, VirtualClock, explore
+from supervision import ChildSpec, Pipeline, Strategy, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,3 +133,113 @@ def test_bad_numbers_are_named(make: Callable[[], Faults], text: str) -> None:
 def test_only_must_be_callable() -> None:
     with pytest.raises(TypeError, match="only must be callable or None, got 'bank'"):
         Faults(only="bank")  # type: ignore[arg-type]  # that is the test
+
+
+# -- on a clock
+
+
+class Clerk(Actor):
+    """Keeps what it handles, and when."""
+
+    def __init__(self, kept: list[tuple[Any, float]]) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def on_receive(self, message: Any) -> Any:
+        self._kept.append((message, self.clock.monotonic()))
+        return message
+
+
+def test_crash_fails_the_receiver_and_answers_the_asker() -> None:
+    kept: list[Any] = []
+    faults = Faults(crash=1.0)
+    with VirtualClock(seed=0, auto_advance=True, faults=faults) as clock:
+        clerk = Clerk.start(kept)
+        with pytest.raises(FaultInjected):
+            clerk.ask("work")
+        clerk.actor_stopped.wait()
+        with pytest.raises(ActorDeadError):
+            clerk.tell("more")
+
+    assert not kept
+    assert "! " in clock.story()
+    assert "fault: crashed before 'work'" in clock.story()
+
+
+def test_crashed_child_is_restarted() -> None:
+    kept: list[tuple[Any, float]] = []
+    faults = Faults(crash=1.0, only=lambda actor, message: message == "bad")
+    with VirtualClock(seed=0, auto_advance=True, faults=faults):
+        spec = ChildSpec(Clerk, (kept,))
+        with Supervisor.start(Strategy.ONE_FOR_ONE, [spec]) as tree:
+            clerk = tree.ref(spec)
+            for message in ("one", "bad", "two"):
+                clerk.tell(message)
+            assert clerk.ask("last") == "last"
+
+    assert [message for message, _ in kept] == ["one", "two", "last"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_delayed_messages_of_one_sender_keep_their_order(seed: int) -> None:
+    kept: list[tuple[Any, float]] = []
+    faults = Faults(delay=0.5, max_delay=10.0)
+    clock = VirtualClock.for_seed(seed, auto_advance=True, faults=faults)
+    with clock:
+        clerk = Clerk.start(kept)
+        for number in range(20):
+            clerk.tell(number)
+        clerk.stop()
+
+    assert [message for message, _ in kept] == list(range(20))
+    assert kept[-1][1] > 10  # and they did take their time
+
+
+def test_stop_is_never_touched() -> None:
+    with VirtualClock(seed=0, faults=Faults(crash=1.0, delay=1.0)) as clock:
+        Clerk.start([]).stop()
+
+        assert clock.monotonic() == 0.0
+
+
+def test_crashed_worker_loses_no_job() -> None:
+    def body(clock: VirtualClock) -> None:
+        with Pipeline(2) as pipeline:
+            results = list(pipeline.results(abs, range(8)))
+        assert len(results) == 8
+        report = pipeline.report()
+        assert report.succeeded + report.dead == 8
+        statuses.update(result.status for result in results)
+
+    statuses: set[JobStatus] = set()
+    faults = Faults(crash=0.2, delay=0.2, only=lambda name, _: name.startswith("io-"))
+    explore(body, seeds=6, auto_advance=True, faults=faults)
+
+    assert JobStatus.SUCCEEDED in statuses
+
+
+def test_faults_of_a_seed_replay() -> None:
+    stories = []
+    for _ in range(2):
+        kept: list[tuple[Any, float]] = []
+        faults = Faults(delay=0.5, crash=0.05)
+        with VirtualClock.for_seed(4, auto_advance=True, faults=faults) as clock:
+            clerk = Clerk.start(kept)
+            for number in range(20):
+                try:
+                    clerk.tell(number)
+                except ActorDeadError:
+                    break
+            clerk.stop()
+        stories.append(clock.story())
+
+    assert stories[0] == stories[1]
+    assert "fault: delayed" in stories[0]
+
+
+def test_free_mode_has_faults_too() -> None:
+    with (
+        VirtualClock(seed=None, faults=Faults(crash=1.0)),
+        pytest.raises(FaultInjected),
+    ):
+        Clerk.start([]).ask("work")

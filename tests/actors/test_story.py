@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from actors import mailbox
+from actors.ref import StopMarker
 from actors.testing import VirtualClock
 from actors.testing.story import Step, StoryLog, render, short
 
@@ -108,10 +109,61 @@ def test_equal_messages_in_a_row_are_one_row(log: StoryLog) -> None:
     assert rows(log) == ["  0 s  bank  handles 'one more', 12 times"]
 
 
+def test_lines_are_joined_across_a_comprehension(log: StoryLog) -> None:
+    codes = [here(), *[here() for _ in "a"]]
+    for code, line in codes:
+        log.step(0, "poller@0.1", "goes on", code, line)
+
+    assert "goes on, 2 times" in log.text()
+
+
 def test_control_messages_are_told_apart(log: StoryLog) -> None:
     log.handles(0, "bank@0.1", "stop", control=True)
 
     assert "handles control 'stop'" in log.text()
+
+
+def test_order_to_stop_is_in_words(log: StoryLog) -> None:
+    log.handles(0, "bank@0.1", StopMarker(), control=True)
+
+    assert rows(log) == ["  0 s  bank  is asked to stop"]
+
+
+def test_turns_inside_the_library_are_left_out_of_a_long_story(log: StoryLog) -> None:
+    code = mailbox.Mailbox.put.__code__
+    for number in range(8):
+        log.handles(0, "bank@0.1", number)
+        log.step(0, "other@0.2", "queue.get()", code, code.co_firstlineno)
+
+    assert len(rows(log, limit=16)) == 16
+    assert rows(log, limit=8)[-1] == "  -- 8 steps inside the library left out"
+    assert not any("Mailbox.put" in row for row in rows(log, limit=8))
+
+
+def test_control_messages_are_left_out_before_data(log: StoryLog) -> None:
+    for number in range(8):
+        log.handles(0, "bank@0.1", number)
+        log.handles(0, "bank@0.1", f"control {number}", control=True)
+
+    shown = rows(log, limit=8)
+
+    assert len(shown) == 9
+    assert not any("control" in row for row in shown)
+
+
+def test_faults_are_shown_even_in_the_middle(log: StoryLog) -> None:
+    for number in range(100):
+        log.handles(0, "bank@0.1", number)
+        if number in (50, 60):
+            log.fault(0, "bank@0.1", f"crashed before {number}")
+
+    shown = rows(log, limit=8)
+
+    assert [row for row in shown if row.startswith("!")] == [
+        "! 0 s  bank  fault: crashed before 50",
+        "! 0 s  bank  fault: crashed before 60",
+    ]
+    assert sum("left out" in row for row in shown) == 3
 
 
 def test_fault_is_marked_in_the_first_column(log: StoryLog) -> None:
