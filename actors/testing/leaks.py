@@ -42,6 +42,7 @@ __all__ = ["LeakCheck"]
 _LASTING: Final = ("headrace-*", "virtual-clock-*")  # ours; started once, on first use
 _MOMENT: Final = 0.02  # real seconds, before it is asked to whom a thread belongs
 _GRACE: Final = 2.0  # real seconds for what was told to end, on a busy machine
+_STOPPING: Final = 2.0  # real seconds, or the clock's, for actors to stop in
 _MOST: Final = 200_000  # objects that are looked at to find an owner
 
 _FRAME = re.compile(r'  File "(.*)", line (\d+), in (.*)\n(?:    (.*)\n)?')
@@ -111,14 +112,17 @@ class LeakCheck:
 
     def stop_actors(self) -> None:
         """Stop the actors that ``find`` described; those that will not are left."""
-        deadline = SystemClock.monotonic() + _GRACE
+        deadline = SystemClock.monotonic() + _STOPPING
         tops = [ref for ref in self._left if not _is_below(ref, self._left)]
+        threads = [thread for thread in map(_thread_of, self._left) if thread]
         replies = [ref.stop(block=False) for ref in reversed(tops)]
+        # pykka.Timeout, or a clock that stands still: nobody can do more.
         for reply in replies:
-            left = max(0.0, deadline - SystemClock.monotonic())
-            # pykka.Timeout, or a clock that stands still; nobody can do more.
             with contextlib.suppress(Exception):
-                reply.get(timeout=left)
+                reply.get(timeout=_until(deadline))
+        for thread in threads:
+            with contextlib.suppress(Exception):
+                thread.join(_until(deadline))
         self._left = []
 
     def _new_actors(self) -> list[Any]:
@@ -157,8 +161,11 @@ class LeakCheck:
         deadline = SystemClock.monotonic() + seconds
         for thread in [*filter(None, map(_thread_of, actors)), *threads]:
             if not _stands(thread):
-                left = max(0.0, deadline - SystemClock.monotonic())
-                threading.Thread.join(thread, left)
+                threading.Thread.join(thread, _until(deadline))
+
+
+def _until(deadline: float) -> float:
+    return max(0.0, deadline - SystemClock.monotonic())
 
 
 # -- whose is it

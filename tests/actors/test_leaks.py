@@ -42,10 +42,13 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None: what is left in these tests will not end."""
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left in these tests will not end: not to be waited for."""
     monkeypatch.setattr("actors.testing.leaks._GRACE", 0.05)
+
+
+never_ends = pytest.mark.usefixtures("impatient")
 
 
 def wait_at(gate: threading.Event) -> None:
@@ -59,6 +62,7 @@ def test_nothing_is_left_where_nothing_was_started() -> None:
     assert LeakCheck().find() == []
 
 
+@never_ends
 def test_a_thread_is_named_with_the_line_it_waits_at(gate: threading.Event) -> None:
     check = LeakCheck()
     thread = threading.Thread(target=wait_at, args=(gate,), name="forgotten")
@@ -72,6 +76,7 @@ def test_a_thread_is_named_with_the_line_it_waits_at(gate: threading.Event) -> N
     assert left.endswith(" in wait_at: gate.wait(30)")
 
 
+@never_ends
 def test_a_daemon_thread_is_called_one(gate: threading.Event) -> None:
     check = LeakCheck()
     thread = threading.Thread(target=wait_at, args=(gate,), daemon=True)
@@ -82,6 +87,7 @@ def test_a_daemon_thread_is_called_one(gate: threading.Event) -> None:
     thread.join()
 
 
+@never_ends
 @pytest.mark.parametrize("actor_class", [Idle, pykka.ThreadingActor])
 def test_an_idle_actor_is_named_and_stopped(actor_class: Any) -> None:
     check = LeakCheck()
@@ -95,12 +101,16 @@ def test_an_idle_actor_is_named_and_stopped(actor_class: Any) -> None:
     assert check.find() == []
 
 
-def test_an_actor_busy_for_ever_is_named_with_its_line(gate: threading.Event) -> None:
+@never_ends
+def test_an_actor_busy_for_ever_is_named_with_its_line(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check = LeakCheck()
     ref = Busy.start()
     ref.tell(gate)
 
     found = check.find()
+    monkeypatch.setattr("actors.testing.leaks._STOPPING", 0.05)
     check.stop_actors()  # it does not stop, and this comes back
     gate.set()
     ref.actor_stopped.wait(30)
@@ -194,10 +204,7 @@ def test_threads_of_the_library_and_ignored_ones_are_not_counted(
         thread.join()
 
 
-def test_a_thread_that_is_just_ending_is_not_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("actors.testing.leaks._GRACE", 30)
+def test_a_thread_that_is_just_ending_is_not_counted() -> None:
     check = LeakCheck()
     gate = threading.Event()
     thread = threading.Thread(target=wait_at, args=(gate,))
@@ -251,6 +258,7 @@ def _pool_in_a_generator(pool: ThreadPoolExecutor) -> object:
     ],
     ids=["itself", "container", "method", "closure", "generator"],
 )
+@never_ends
 def test_what_an_owner_can_reach_is_not_counted(
     owner: Callable[[ThreadPoolExecutor], object],
 ) -> None:
