@@ -353,7 +353,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the seeds that come after the first failing one of a test."""
     seed = item.session.stash.get(_FAILED, {}).get(_without_seed(item))
-    if seed is not None:
+    if seed is not None and f"seed={seed}" not in item.nodeid:  # not if it is rerun
         pytest.skip(f"it has failed with seed={seed}; the other seeds can wait")
 
 

@@ -538,6 +538,25 @@ def test_a_marked_test_runs_under_each_seed_until_one_fails(run: Run) -> None:
     result.stdout.fnmatch_lines(["FAILED *::test_race[[]seed=3[]]*"])
 
 
+def test_a_failing_seed_that_is_run_again_is_not_skipped(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makeconftest(
+        """
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            for _ in range(2):
+                runtestprotocol(item, nextitem=nextitem)
+            return True
+        """
+    )
+
+    result = run(RACE)
+
+    result.assert_outcomes(passed=8, failed=2, skipped=8)
+
+
 def test_a_failure_shows_its_story_and_the_command_that_has_it_again(run: Run) -> None:
     result = run(
         """
