@@ -52,6 +52,7 @@ _WHO_WIDTH: Final = 24
 _WHAT_WIDTH: Final = 48
 _SOURCE_WIDTH: Final = 60
 _ALONE: Final = _WHAT_WIDTH + _SOURCE_WIDTH  # Of what has nothing in the last column.
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
 _ADDRESS: Final = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
@@ -162,11 +163,16 @@ def short(message: Any, limit: int = 80) -> str:
     Long strings and collections are cut inside, so that the message's class and first
     fields stay to be seen.  A ``repr`` that raises is told in its place.
     """
+    if _is_plain(message) or (
+        type(message) is tuple and len(message) <= 4 and all(map(_is_plain, message))
+    ):
+        return _cut(repr(message), limit)  # four times as fast, and most are such
     try:
         text = _short.repr(message)
     except Exception as error:  # noqa: BLE001  # the host's class: told in its place
         text = f"<{type(message).__name__}, whose repr raises {type(error).__name__}>"
-    text = _ADDRESS.sub("", text)
+    if " at 0x" in text:
+        text = _ADDRESS.sub("", text)
     if "\n" in text:
         text = " ".join(text.split())
     return _cut(text, limit)
@@ -209,6 +215,11 @@ def _is_library(filename: str) -> bool:
         or os.path.basename(folder) in ("pykka", "futures")
         or name in ("threading.py", "contextlib.py", "functools.py", "queue.py")
     )
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    return kind in _PLAIN or (kind is str and len(value) <= 50)
 
 
 class _Short(reprlib.Repr):
