@@ -25,8 +25,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from actors.testing import VirtualClock
-from tests.supervision.scenario import Outcome, run, run_seed
+from actors.testing import RandomChoice, VirtualClock
+from tests.supervision.scenario import Outcome, run_order, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,8 +103,11 @@ def behaviours(count: int) -> bool:
     print("seeds               seeds  traces  per-actor traces  last moments")
     enough = True
     kinds = {
-        "of explore": run_seed,
-        "random, block": lambda n: run(VirtualClock(seed=n, auto_advance=True)),
+        "orders and jitter": run_seed,
+        "orders alone": run_order,
+        "random, block": lambda n: run_order(
+            n, strategy=RandomChoice(n), preempt="block"
+        ),
     }
     for name, play in kinds.items():
         outcomes = [play(seed) for seed in range(count)]

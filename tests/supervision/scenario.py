@@ -14,6 +14,7 @@ multiples of a tenth of a second but for the jitter, so that much falls on one i
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -331,3 +332,10 @@ def run(clock: VirtualClock) -> Outcome:
 def run_seed(seed: int, **options: Any) -> Outcome:
     """Play it under a seed of ``explore``'s."""
     return run(VirtualClock.for_seed(seed, auto_advance=True, **options))
+
+
+def run_order(seed: int, **options: Any) -> Outcome:
+    """Play it in a seed's order, with the same jitter for every seed."""
+    clock = VirtualClock.for_seed(seed, auto_advance=True, **options)
+    clock.rng = random.Random(0)
+    return run(clock)
