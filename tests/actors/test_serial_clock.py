@@ -35,7 +35,7 @@ TICKS = 1000
 @pytest.fixture(params=[None, *SEEDS], ids=["free", *(f"seed={n}" for n in SEEDS)])
 def clock(request: pytest.FixtureRequest) -> Iterator[VirtualClock]:
     made = (
-        VirtualClock()
+        VirtualClock(seed=None)
         if request.param is None
         else VirtualClock.for_seed(request.param)
     )
@@ -302,7 +302,7 @@ def test_a_thread_that_is_counted_only_when_it_runs_is_caught(
 def caught(seed: int | None, number: int) -> bool:
     options: dict[str, Any] = {"strict_leaks": False, "stall_timeout": 1.0}
     clock = (
-        VirtualClock(**options)
+        VirtualClock(seed=None, **options)
         if seed is None
         else VirtualClock.for_seed(seed, **options)
     )
