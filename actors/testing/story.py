@@ -10,7 +10,7 @@ is put into words when somebody asks, mostly because a test failed::
                second       starts
                bank         handles 'read'
                first        goes on                    bank.py:31  n = bank.ask("read")
-                            -- 41 steps left out
+                            -- the same 2 rows, 11 times more
     !   1.5 s  bank         fault: crashed before 90
           2 s  test thread  goes on after join(first)  bank.py:40  first.join()
 
@@ -181,8 +181,9 @@ def short(message: Any, limit: int = 80) -> str:
 def render(steps: Iterable[Step], *, header: str = "", limit: int | None = None) -> str:
     """Put steps into a table: time at each change, who at each change, what, where.
 
-    Rows that a person need not see are joined: equal ones in a row, and the turn in
-    which an actor takes the message that it then handles.
+    Rows that a person need not see are joined: equal ones in a row, two or three that
+    come again and again, and the turn in which an actor takes the message that it then
+    handles.
 
     Args:
         steps: In order.
@@ -190,12 +191,12 @@ def render(steps: Iterable[Step], *, header: str = "", limit: int | None = None)
         limit: How many rows.  Of a longer table the turns at lines of the library are
             left out, then what actors were told by the library, then the middle.
     """
-    rows = _merge(map(_in_words, steps))
+    rows = _fold(_merge(map(_in_words, steps)))
     left_out = 0
     for needless in (_is_inner, _is_control):
         if limit is not None and len(rows) > limit:
             left_out += sum(row.times for row in rows if needless(row))
-            rows = _merge(row for row in rows if not needless(row))
+            rows = _fold(_merge(row for row in rows if not needless(row)))
     rows = _cut_middle(rows, limit)
     lines = _table(rows) if rows else ["  nothing happened"]
     if left_out:
@@ -280,6 +281,36 @@ def _file(step: Step) -> str:
     return "" if step.code is None else step.code.co_filename
 
 
+def _fold(rows: list[Step]) -> list[Step]:
+    """Show two or three rows that come again and again once."""
+    folded: list[Step] = []
+    begin = 0
+    while begin < len(rows):
+        size, again = _cycle(rows, begin)
+        folded += rows[begin : begin + size]
+        begin += size
+        if again:
+            steps = sum(row.times for row in rows[begin : begin + again * size])
+            text = f"-- the same {size} rows, {again} times more"
+            folded.append(Step(0, "", text, None, 0, "gap", steps))
+            begin += again * size
+    return folded
+
+
+def _cycle(rows: list[Step], begin: int) -> tuple[int, int]:
+    """How long a cycle begins here, and how often it comes again; ``(1, 0)``: none."""
+    for size in (2, 3):
+        cycle = rows[begin : begin + size]
+        again = 0
+        start = begin + size
+        while rows[start : start + size] == cycle and cycle[0] != cycle[-1]:
+            again += 1
+            start += size
+        if again > 1:
+            return size, again
+    return 1, 0
+
+
 def _is_inner(step: Step) -> bool:
     """Whether it is a turn that tells nothing of the user's own code."""
     return step.kind == "turn" and not _has_place(step) and step.doing != "starts"
@@ -348,9 +379,8 @@ def _table(rows: list[Step]) -> list[str]:
 
 
 def _what(row: Step) -> str:
-    if row.times == 1 or row.kind == "gap":
-        return row.doing
-    return f"{row.doing}, {row.times} times"
+    many = row.times > 1 and row.kind != "gap"
+    return f"{row.doing}, {row.times} times" if many else row.doing
 
 
 def _has_place(row: Step) -> bool:
@@ -362,8 +392,8 @@ def _where(row: Step) -> str:
         return ""
     filename = row.code.co_filename
     source = linecache.getline(filename, row.line).strip()
-    place = f"{os.path.basename(filename)}:{row.line}"
-    return f"{place}  {_cut(source or row.code.co_qualname, _SOURCE_WIDTH)}"
+    text = _cut(source or row.code.co_qualname, _SOURCE_WIDTH)
+    return f"{os.path.basename(filename)}:{row.line}  {text}"
 
 
 def _cut(text: str, limit: int) -> str:

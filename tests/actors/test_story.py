@@ -109,6 +109,27 @@ def test_equal_messages_in_a_row_are_one_row(log: StoryLog) -> None:
     assert rows(log) == ["  0 s  bank  handles 'one more', 12 times"]
 
 
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_rows_that_come_again_and_again_are_shown_once(
+    log: StoryLog, names: str
+) -> None:
+    for name in names * 9 + "d":
+        log.handles(0, f"{name}@0.{name}", "work")
+
+    shown = rows(log)
+
+    assert len(shown) == len(names) + 2
+    assert shown[-2].endswith(f"-- the same {len(names)} rows, 8 times more")
+    assert shown[-1] == "  0 s  d    handles 'work'"
+
+
+def test_rows_that_come_twice_are_shown_twice(log: StoryLog) -> None:
+    for name in "abab":
+        log.handles(0, f"{name}@0.{name}", "work")
+
+    assert len(rows(log)) == 4
+
+
 def test_lines_are_joined_across_a_comprehension(log: StoryLog) -> None:
     codes = [here(), *[here() for _ in "a"]]
     for code, line in codes:
