@@ -35,6 +35,7 @@ from actors.channel import Channel
 from actors.clock import (
     SYSTEM_CLOCK,
     Clock,
+    ClockClosed,
     Empty,
     SystemClock,
     WakeQueue,
@@ -113,6 +114,7 @@ __all__ = [
     "Cell",
     "Channel",
     "Clock",
+    "ClockClosed",
     "Collector",
     "CollectorWiring",
     "ConfigurationError",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clock",
+    "ClockClosed",
     "ClockFuture",
     "Empty",
     "Full",
@@ -70,6 +71,13 @@ thread_ident = threading.get_ident
 Lock: TypeAlias = Any
 Condition: TypeAlias = Any
 Event: TypeAlias = Any
+
+
+class ClockClosed(BaseException):
+    """Unwinds the threads that wait on a virtual clock when it closes.
+
+    A ``BaseException``, so that no ``except Exception`` keeps such a thread alive.
+    """
 
 
 class Hold(Protocol):

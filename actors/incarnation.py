@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from actors._loop import Due, ReceiveLoop
 from actors._stack import stack_of
-from actors.clock import thread_ident
+from actors.clock import ClockClosed, thread_ident
 from actors.errors import Cancelled, MailboxClosed
 from actors.exits import (
     Exit,
@@ -188,6 +188,8 @@ class Incarnation:
             exit_ = self._live()
         except LeaseRevoked:
             exit_ = Exit("abandoned")
+        except ClockClosed:
+            exit_ = Exit("shutdown")
         except BaseException as error:  # our own bug, or an async exception
             exit_ = Exit("fatal", error)
             logger.exception("%s ended by an unexpected error", self.cell.name)
@@ -283,6 +285,8 @@ class Incarnation:
             return Exit("start_failed", error)
         except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
             self.check_lease()
+            if self.obeys(error):
+                return Exit("shutdown")
             if not cell.supervised:
                 cell.close()
                 self.escaping = error
@@ -291,7 +295,9 @@ class Incarnation:
         return None
 
     def obeys(self, error: BaseException) -> bool:
-        """True if the actor's code was cancelled because it is to stop."""
+        """True if the actor's code was cut short because it is to stop."""
+        if isinstance(error, ClockClosed):
+            return True
         return isinstance(error, Cancelled) and self.stop_token.cancelled
 
     def check_lease(self) -> None:
@@ -330,7 +336,7 @@ class Incarnation:
             if not self.obeys(error):
                 self._log_failure(error)
         except BaseException as error:  # noqa: BLE001  # the hook's own: the exit
-            if exit_.kind == "fatal":
+            if exit_.kind == "fatal" or self.obeys(error):
                 return exit_
             if exit_.kind == "failed" and not self.cell.supervised:
                 self.escaping = error

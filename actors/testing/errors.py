@@ -10,6 +10,8 @@ under test may swallow the word of the clock.
 
 from __future__ import annotations
 
+from actors.clock import ClockClosed
+
 __all__ = [
     "ClockClosed",
     "ClockError",
@@ -74,11 +76,4 @@ class FaultInjected(Exception):
     """What an actor fails with when :class:`~actors.testing.Faults` crashes it.
 
     Not a ``ClockError``: to the code under test it is a failure like any other.
-    """
-
-
-class ClockClosed(BaseException):
-    """Unwinds the threads that are left when a virtual clock closes.
-
-    A ``BaseException``, so that no ``except Exception`` keeps such a thread alive.
     """

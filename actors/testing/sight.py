@@ -39,7 +39,10 @@ __all__ = [
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))
 _STACK_DEPTH: Final = 6
-_KERNEL, _LIBRARY, _LOCKING, _THEIRS = range(4)  # whose code it is
+_KERNEL, _LIBRARY, _LOCKING, _RUNNER, _THEIRS = range(5)  # whose code it is
+_RUNNER_FOLDERS: Final = tuple(
+    f"{os.sep}{name}{os.sep}" for name in ("_pytest", "pluggy")
+)
 # A handler of a log formats its record, and so calls ``repr``, with its lock held;
 # imports run a module with its lock held, and ``cached_property`` of 3.11 its function.
 _LOCKING_FILES: Final = (
@@ -125,6 +128,9 @@ def site_of(frame: FrameType) -> Site:
     inner = None
     while found is not None:
         kind = _kind(found.f_code)
+        if kind == _RUNNER:  # below it are the runner's own lines alone
+            found = None
+            break
         if kind not in (_KERNEL, _LIBRARY):
             break
         if kind == _LIBRARY and inner is None:
@@ -159,6 +165,8 @@ def _kind(code: CodeType) -> int:
         return _KERNEL
     if name.startswith(_LOCKING_FILES):
         return _LOCKING
+    if any(folder in name for folder in _RUNNER_FOLDERS):
+        return _RUNNER
     return _LIBRARY if _is_library(name) else _THEIRS
 
 

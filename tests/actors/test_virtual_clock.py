@@ -16,6 +16,7 @@ from freezegun import freeze_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors import Actor
 from actors.clock import SYSTEM_CLOCK, Empty, TimerHandle, ambient_clock
 from actors.stop_token import StopToken
 from actors.testing import (
@@ -1323,3 +1324,36 @@ def test_a_fake_recipient_can_make_its_sender_wait(clock: VirtualClock) -> None:
     gate.open()
     assert clock.join(thread)
     assert recipient.messages == ["one"]
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_closing_clock_ends_its_own_actors_alone_and_without_a_word(
+    seed: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Echo(Actor):
+        def on_receive(self, message: Any) -> Any:
+            self.clock.sleep(message)
+            return message
+
+    outside = Echo.start()
+    with (
+        pytest.raises(Leaked, match=r"(?s)Echo.*Echo"),
+        VirtualClock(seed=seed) as clock,
+    ):
+        busy, idle = Echo.start(), Echo.start()
+        busy.tell(5)
+        clock.settle()
+
+    assert outside.ask(0) == 0
+    assert not busy.is_alive()
+    assert not idle.is_alive()
+    assert caplog.records == []
+    outside.stop()
+
+
+def test_a_story_has_no_line_of_the_test_runner() -> None:
+    with VirtualClock(seed=0) as clock:
+        begin(clock, lambda: clock.sleep(1))
+        clock.advance(2)
+
+    assert "python.py" not in clock.story()
