@@ -38,6 +38,11 @@ __all__ = [
 ]
 
 _HERE: Final = os.path.dirname(os.path.abspath(__file__))
+_ROOT: Final = os.path.dirname(os.path.dirname(_HERE))
+_OURS: Final = tuple(
+    os.path.join(_ROOT, name, "") for name in ("actors", "supervision")
+)
+_PLUMBING: Final = ("threading.py", "contextlib.py")  # no line of it tells anything
 _STACK_DEPTH: Final = 6
 _KERNEL, _LIBRARY, _LOCKING, _RUNNER, _THEIRS = range(5)  # whose code it is
 _RUNNER_FOLDERS: Final = tuple(
@@ -119,10 +124,10 @@ def _stack(ident: int | None) -> list[str]:
     return ["      " + line for line in lines[first:]]
 
 
-def site_of(frame: FrameType) -> Site:
+def site_of(frame: FrameType) -> Site | None:
     """The nearest line of other people's code, else of ours outside this package.
 
-    Cheap: what kind of file a piece of code is from is looked up once.
+    ``None`` if there is neither.  Cheap: whose code it is is looked up once.
     """
     found: FrameType | None = frame
     inner = None
@@ -136,8 +141,8 @@ def site_of(frame: FrameType) -> Site:
         if kind == _LIBRARY and inner is None:
             inner = found
         found = found.f_back
-    best = found or inner or frame
-    return best.f_code, best.f_lineno
+    best = found or inner
+    return None if best is None else (best.f_code, best.f_lineno)
 
 
 def is_theirs(code: CodeType) -> bool:
@@ -161,7 +166,7 @@ def may_hold_foreign_lock(frame: FrameType | None) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _kind(code: CodeType) -> int:
     name = code.co_filename
-    if name.startswith(_HERE):
+    if name.startswith(_HERE) or os.path.basename(name) in _PLUMBING:
         return _KERNEL
     if name.startswith(_LOCKING_FILES):
         return _LOCKING
@@ -186,13 +191,11 @@ def _site(frame: FrameType | None) -> str:
 
 
 def _is_library(filename: str) -> bool:
-    root = os.path.dirname(os.path.dirname(_HERE))
-    folder = os.path.dirname(filename)
-    ours = (os.path.join(root, "actors"), os.path.join(root, "supervision"))
+    folder, name = os.path.split(filename)
     return (
-        folder.startswith(ours)
+        filename.startswith(_OURS)
         or os.path.basename(folder) in ("pykka", "futures")
-        or os.path.basename(filename) in ("threading.py", "contextlib.py")
+        or name in _PLUMBING
     )
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 import random
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -157,6 +158,7 @@ class VirtualClock(Driving):
         kernel.on_call = self._calls.give
         self._timer_thread: EnrolledThread | None = None
         self._threads: list[EnrolledThread] = []
+        self._numbers = itertools.count(1)
         self._monitor = Monitor(kernel)
         self._scope = contextlib.ExitStack()
         # Kept apart from the kernel's, which runs freely once it has closed.
@@ -321,7 +323,14 @@ class VirtualClock(Driving):
         daemon: bool = False,
         args: Sequence[Any] = (),
     ) -> EnrolledThread:
-        """See :meth:`actors.clock.Clock.thread`."""
+        """See :meth:`actors.clock.Clock.thread`.
+
+        One without a name is called after its target, and numbered by this clock: the
+        interpreter's own numbers would be others in each run.
+        """
+        if name is None:
+            number = next(self._numbers)
+            name = f"Thread-{number} ({getattr(target, '__name__', 'call')})"
         thread = EnrolledThread(
             self, self._kernel, target, name=name, daemon=daemon, args=args
         )

@@ -1357,3 +1357,12 @@ def test_a_story_has_no_line_of_the_test_runner() -> None:
         clock.advance(2)
 
     assert "python.py" not in clock.story()
+
+
+def test_threads_without_a_name_are_numbered_by_their_clock() -> None:
+    def names() -> list[str]:
+        with VirtualClock(seed=0) as clock:
+            threads = [clock.thread(clock.settle) for _ in range(2)]
+            return [thread.name for thread in threads]
+
+    assert names() == names() == ["Thread-1 (settle)", "Thread-2 (settle)"]
