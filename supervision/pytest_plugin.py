@@ -267,7 +267,7 @@ class _Watch:
 
 
 _WATCH: Final = pytest.StashKey[_Watch]()
-_FAILED: Final = pytest.StashKey[dict[str, int]]()
+_FAILED: Final = pytest.StashKey[dict[str, tuple[str, int]]]()  # node id and seed
 
 
 def _owners(item: pytest.Item) -> Iterator[object]:
@@ -352,9 +352,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the seeds that come after the first failing one of a test."""
-    seed = item.session.stash.get(_FAILED, {}).get(_without_seed(item))
-    if seed is not None and f"seed={seed}" not in item.nodeid:  # not if it is rerun
-        pytest.skip(f"it has failed with seed={seed}; the other seeds can wait")
+    failed = item.session.stash.get(_FAILED, {}).get(_without_seed(item))
+    if failed is not None and failed[0] != item.nodeid:  # not if it is rerun
+        pytest.skip(f"it has failed with seed={failed[1]}; the other seeds can wait")
 
 
 def _without_seed(item: pytest.Item) -> str:
@@ -392,9 +392,9 @@ def pytest_runtest_makereport(
     watch = item.stash.get(_WATCH, None)
     if watch is not None and report.failed:
         watch.tell(report)
-        test = _without_seed(item)
-        if test and watch.seed is not None:
-            item.session.stash.setdefault(_FAILED, {}).setdefault(test, watch.seed)
+        if (test := _without_seed(item)) and watch.seed is not None:
+            failed = item.session.stash.setdefault(_FAILED, {})
+            failed.setdefault(test, (item.nodeid, watch.seed))
     if watch is not None and report.when == "teardown":
         del item.stash[_WATCH]  # pytest keeps the items; it has clocks and errors
     return report

@@ -557,6 +557,12 @@ def test_a_failing_seed_that_is_run_again_is_not_skipped(
     result.assert_outcomes(passed=8, failed=2, skipped=8)
 
 
+def test_seeds_that_begin_with_the_failing_one_are_skipped_too(run: Run) -> None:
+    result = run(RACE.replace("schedules(8)", "schedules(40)"))
+
+    result.assert_outcomes(passed=4, failed=1, skipped=36)
+
+
 def test_a_failure_shows_its_story_and_the_command_that_has_it_again(run: Run) -> None:
     result = run(
         """
