@@ -43,9 +43,10 @@ def _check_sdist(path: Path) -> None:
     wanted = {"README.rst", "CHANGELOG.rst", "LICENSE", "setup.cfg", "setup.py"}
     for folder in (*PACKAGES, "tests", "examples", "benchmarks"):
         wanted |= _modules(folder)
+    wanted |= {path.as_posix() for path in Path("docs").glob("*.rst")}
     lost = sorted(wanted - names)
     _require(not lost, f"{path.name} lacks {lost}")
-    print(f"{path.name}: {len(names)} entries, with tests, examples and benchmarks")
+    print(f"{path.name}: {len(names)} entries, with docs, tests and examples")
 
 
 def _modules(folder: str) -> set[str]:

@@ -10,20 +10,19 @@ are only compared with what a newcomer was promised.
 from __future__ import annotations
 
 import ast
-import os
 import pkgutil
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests import pages
+from tests.pages import Block
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
-LIMIT = 60  # seconds that a block may take before the test fails
 
 FIRST_COMMAND = (
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/headrace run -e "
@@ -37,24 +36,9 @@ SECOND_COMMAND = (
 NOT_RUN_HERE = (".venv", "$ .ci/run")
 
 
-class Block(NamedTuple):
-    """One ``.. code::`` block."""
-
-    language: str
-    line: int
-    text: str
-
-
 def blocks() -> list[Block]:
     """The code blocks in their order."""
-    found = []
-    for match in re.finditer(
-        r"^\.\. code:: (\w+)\n\n((?:(?:   .*)?\n)+)", README, re.MULTILINE
-    ):
-        line = README.count("\n", 0, match.start()) + 1
-        text = textwrap.dedent(match[2]).strip("\n") + "\n"
-        found.append(Block(match[1], line, text))
-    return found
+    return pages.blocks(README)
 
 
 def programs() -> list[tuple[Block, str]]:
@@ -69,35 +53,26 @@ def programs() -> list[tuple[Block, str]]:
 
 def commands() -> list[tuple[str, str]]:
     """Each console command that runs here, with the output shown below it."""
-    found = []
-    for block in blocks():
-        if block.language == "console":
-            for part in re.split(r"^(?=\$ )", block.text, flags=re.MULTILINE):
-                if part and not any(mark in part for mark in NOT_RUN_HERE):
-                    command, _, output = part.partition("\n")
-                    found.append((command.removeprefix("$ "), output))
-    return found
+    return [
+        (command, output)
+        for block in blocks()
+        if block.language == "console"
+        for command, output in pages.commands(block)
+        if not any(mark in f"$ {command}\n{output}" for mark in NOT_RUN_HERE)
+    ]
 
 
-def _environment(bin_folder: Path) -> dict[str, str]:
-    """An environment in which this project's packages and command are found."""
-    for name, what in (("headrace", "-m supervision"), ("python3", "")):
-        script = bin_folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {what} "$@"\n')
-        script.chmod(0o755)
-    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
-
-
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], folder: Path, cwd: Path
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
-        cwd=ROOT,
-        env=_environment(folder),
+        cwd=cwd,
+        env=pages.environment(folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=pages.LIMIT,
         check=False,
     )
 
@@ -115,9 +90,14 @@ def test_program_prints_what_the_readme_says(
     program = tmp_path / "program.py"
     program.write_text(block.text, encoding="utf-8")
 
-    ended = _run([sys.executable, str(program)], tmp_path)
+    if "\ndef test_" in block.text:
+        command = [sys.executable, "-m", "pytest", "-q", str(program)]
+        ended = _run(command, tmp_path, cwd=tmp_path)
+    else:
+        ended = _run([sys.executable, str(program)], tmp_path, cwd=ROOT)
 
-    assert (ended.stdout, ended.returncode) == (output, 0), ended.stderr
+    assert pages.difference(output, ended.stdout) == ""
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.real
@@ -126,7 +106,7 @@ def test_program_prints_what_the_readme_says(
 def test_command_prints_what_the_readme_says(
     command: str, output: str, tmp_path: Path
 ) -> None:
-    ended = _run(["bash", "-c", command], tmp_path)
+    ended = _run(["bash", "-c", command], tmp_path, cwd=ROOT)
 
     assert (ended.stdout, ended.returncode) == (output, 0), ended.stderr
 
@@ -159,9 +139,13 @@ def test_every_promise_names_a_test_that_exists() -> None:
     assert set(promised) - tests == set()
 
 
-@pytest.mark.parametrize("document", ["README.rst", "CHANGELOG.rst"])
-def test_every_public_name_in_a_document_exists(document: str) -> None:
-    text = (ROOT / document).read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    "document",
+    [ROOT / "README.rst", ROOT / "CHANGELOG.rst", *pages.DOCS],
+    ids=lambda path: path.name,
+)
+def test_every_public_name_in_a_document_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
     names = set(re.findall(r"``((?:actors|supervision)(?:\.\w+)+)\b", text))
 
     assert {name for name in names if not _exists(name)} == set()
@@ -178,6 +162,8 @@ def _exists(name: str) -> bool:
 def test_every_file_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"``((?:tests|benchmarks|examples)/[\w/.]*)``", README))
     examples = set(re.findall(r"``(\w+_(?:tree|host)\.py)``", README))
-    paths = {ROOT / name for name in named} | {ROOT / "examples" / e for e in examples}
+    linked = set(re.findall(r"<(docs/[\w.-]+)>`_", README))
+    paths = {ROOT / name for name in named | linked}
+    paths |= {ROOT / "examples" / name for name in examples}
 
     assert [path.name for path in sorted(paths) if not path.exists()] == []
