@@ -186,6 +186,7 @@ class ReceiveLoop:
         if item.__class__ is StopNow:
             if item.number != self._run.number:
                 return None  # it was for one before
+            self._run.stop_token.cancel(item.reason)  # its sender may yet come to it
             return self._stop(StopRequest(Exit("shutdown"), item.reason, item.deadline))
         if item.__class__ is Due:
             if item.number != self._run.number:

@@ -199,7 +199,7 @@ class Cell:
     def stop_now(self, reason: str = "", *, deadline: float | None = None) -> None:
         """Stop the present incarnation before it handles another message.
 
-        Its token is cancelled first, so that a busy handler can see it.
+        Its token is cancelled next: a busy handler that obeys it finds the order.
 
         Args:
             reason: Why, in words.
@@ -209,8 +209,8 @@ class Cell:
         run = self.incarnation
         if run is None:
             return
-        run.stop_token.cancel(reason)
         self.ref.tell_control(StopNow(run.number, reason, deadline))
+        run.stop_token.cancel(reason)
 
     def abandon(self, why: str) -> str | None:
         """Leave the present incarnation's thread behind: it would not stop.

@@ -14,7 +14,6 @@ from actors.base import Actor, adopt
 from actors.cell import Cell
 from actors.errors import Cancelled, WouldDeadlock
 from actors.exits import Crash, Down, Exit, Started
-from actors.mailbox import Mailbox
 from actors.ref import ActorDeadError, ActorRestarted, SendTimeout
 from actors.testing import Gate
 
@@ -342,6 +341,7 @@ def test_capacity_is_given_else_the_class_else_ten(supervisor: FakeSupervisor) -
 # -- control lane
 
 
+@pytest.mark.concurrent
 def test_stop_now_overtakes_a_full_mailbox(supervisor: FakeSupervisor) -> None:
     # R15 R18 D04
     log: list[Any] = []
@@ -367,22 +367,18 @@ def test_stop_now_overtakes_a_full_mailbox(supervisor: FakeSupervisor) -> None:
     assert [u.message for u in cell.undelivered] == ["queued"]
 
 
-def test_stop_now_sets_the_token_before_it_sends(
-    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.concurrent
+def test_the_token_is_cancelled_before_the_end_begins(
+    supervisor: FakeSupervisor,
 ) -> None:
-    # R18
-    cell = supervisor.start(Recorder)
+    # R18: also if the order is read before its sender comes to the token
     seen: list[bool] = []
-    put_control = Mailbox.put_control
 
-    def spy(mailbox: Mailbox, message: Any) -> None:
-        assert cell.incarnation is not None
-        seen.append(cell.incarnation.stop_token.cancelled)
-        put_control(mailbox, message)
+    class Looks(Actor):
+        def on_stop(self) -> None:
+            seen.append(self.stop_token.cancelled)
 
-    monkeypatch.setattr(Mailbox, "put_control", spy)
-
-    supervisor.stop(cell)
+    supervisor.stop(supervisor.start(Looks))
 
     assert seen == [True]
 

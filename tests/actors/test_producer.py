@@ -215,6 +215,7 @@ def test_its_token_goes_with_each_item(supervisor: FakeSupervisor, host: Host) -
     assert tokens[0].cancelled
 
 
+@pytest.mark.concurrent
 def test_the_order_to_stop_ends_its_wait_for_room(
     supervisor: FakeSupervisor, host: Host
 ) -> None:
