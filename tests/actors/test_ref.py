@@ -130,10 +130,15 @@ def test_blocked_ask_of_an_actor_that_dies_is_answered(
 
 def test_zero_timeout_still_sends_when_there_is_room(clock: VirtualClock) -> None:
     got: list[str] = []
-    ref = Doer.start()
+    gate, ref = Gate(), Doer.start()
+
+    def answer_late(_actor: Doer) -> None:
+        gate.pass_through()
+        got.append("sent")
 
     with pytest.raises(pykka.Timeout):
-        ref.ask(lambda _actor: got.append("sent"), timeout=0)
+        ref.ask(answer_late, timeout=0)
+    gate.open()
 
     assert ref.stop()
     assert got == ["sent"]
