@@ -38,7 +38,10 @@ def drain_all() -> None:
     The jobs of a newer pipeline may submit to an older one; hardly the other way round.
     """
     for run in reversed(list(_live.values())):
-        drain_at_exit(run, LIMIT)
+        try:
+            drain_at_exit(run, LIMIT)
+        except Exception:  # one pipeline's, as on a clock that stands still
+            logger.exception("%s could not be drained at exit", run.options.name)
 
 
 def drain_at_exit(run: PipelineRun, timeout: float) -> None:

@@ -533,21 +533,31 @@ def test_the_rest_of_a_map_runs_where_no_thread_can_start(
     del values
 
 
-def test_the_exit_drains_the_newest_pipeline_first(
-    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+def test_the_exit_drains_the_newest_pipeline_first_whatever_becomes_of_one(
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     drained: list[Any] = []
     pipelines = [Pipeline(1, clock=clock, name=f"p{n}") for n in range(8)]
-    monkeypatch.setattr(exit_drain, "drain_at_exit", lambda run, _: drained.append(run))
+
+    def drain(run: Any, _limit: float) -> None:
+        drained.append(run)
+        if run.options.name == "p5":
+            raise RuntimeError("its clock stands still")
+
+    monkeypatch.setattr(exit_drain, "drain_at_exit", drain)
     for pipeline in pipelines:
         pipeline.start()
     ours = [pipeline._present for pipeline in pipelines]
 
-    exit_drain.drain_all()
+    with caplog.at_level(logging.ERROR, "headrace.pipeline"):
+        exit_drain.drain_all()
     for pipeline in pipelines:
         pipeline.stop()
 
     assert [run for run in drained if run in ours] == ours[::-1]
+    assert "p5 could not be drained at exit" in caplog.text
 
 
 def test_a_shutdown_where_no_thread_can_start_is_left_to_the_exit(
