@@ -49,6 +49,7 @@ class Entry:
         "fast_lane",
         "future",
         "group",
+        "in_heap",
         "job",
         "kill",
         "lease",
@@ -91,6 +92,7 @@ class Entry:
         self.kill: Callable[[str], object] | None = None
         self.refusal: HeadraceError | None = None
         self.delivery: Delivery | None = None  # from its end until that is announced
+        self.in_heap: _InHeap | None = None  # while it waits for a time
 
     def change(self, status: JobStatus) -> None:
         """Move to another status, if the table of changes allows it."""
@@ -101,6 +103,19 @@ class Entry:
             )
             raise HeadraceError(msg)
         self.status = status
+
+
+class _InHeap:
+    """What the heap has of a delayed job; empty once the job has ended.
+
+    The heap drops its own things under the ledger's lock.  It must not be the last to
+    hold a job: the arguments' own finalisers may do anything.
+    """
+
+    __slots__ = ("entry",)
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry: Entry | None = entry
 
 
 class Verdict(NamedTuple):
@@ -124,7 +139,7 @@ class Table:
         self.delayed = 0
         self.late = 0
         self.retried = 0
-        self._heap: list[tuple[float, int, Entry]] = []
+        self._heap: list[tuple[float, int, _InHeap]] = []
         self._pushed = 0
 
     # -- in
@@ -149,23 +164,33 @@ class Table:
             group.unsettled -= 1
         entry.counted_in = 0
         if entry.status is JobStatus.DELAYED:
-            self.delayed -= 1
-            entry.status = JobStatus.CANCELLED  # the heap passes over it
+            self._undelay(entry)
+            entry.status = JobStatus.CANCELLED
 
     def _delay(self, entry: Entry, due_at: float) -> None:
+        in_heap = _InHeap(entry)
+        # These call nothing, so no signal handler runs between them: see forget.
         entry.status = JobStatus.DELAYED
+        entry.in_heap = in_heap
         entry.due_at = due_at
         self._pushed += 1
         self.delayed += 1
-        heapq.heappush(self._heap, (due_at, self._pushed, entry))
+        heapq.heappush(self._heap, (due_at, self._pushed, in_heap))
         if len(self._heap) > 2 * self.delayed + _FEW:  # more ended than not
-            self._heap = [x for x in self._heap if x[2].status is JobStatus.DELAYED]
+            self._heap = [x for x in self._heap if x[2].entry is not None]
             heapq.heapify(self._heap)
+
+    def _undelay(self, entry: Entry) -> None:
+        """A job waits for its time no more; the heap passes over it."""
+        assert entry.in_heap is not None  # it has the status DELAYED
+        entry.in_heap.entry = None
+        entry.in_heap = None
+        self.delayed -= 1
 
     def next_due(self) -> float | None:
         """When the first delayed job is due; ``None`` when none waits for a time."""
         heap = self._heap
-        while heap and heap[0][2].status is not JobStatus.DELAYED:
+        while heap and heap[0][2].entry is None:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
@@ -173,9 +198,10 @@ class Table:
         """Take the jobs that are due out of the heap, earliest first."""
         due: list[Entry] = []
         while (at := self.next_due()) is not None and at <= now:
-            entry = heapq.heappop(self._heap)[2]
+            entry = heapq.heappop(self._heap)[2].entry
+            assert entry is not None  # next_due has passed over the empty ones
             entry.change(JobStatus.WAITING)
-            self.delayed -= 1
+            self._undelay(entry)
             due.append(entry)
         return due
 
@@ -262,7 +288,7 @@ class Table:
         A job in hand loses its lease, so whatever its worker says later is late.
         """
         if entry.status is JobStatus.DELAYED:
-            self.delayed -= 1
+            self._undelay(entry)
         elif entry.status is JobStatus.RUNNING:
             self._drop(entry)
             if entry.begun_at is not None:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pykka
 import pytest
 
-from actors import Actor, Job, Mailbox, Worker, checkpoint
+from actors import Actor, Cell, DeadLetters, Job, Mailbox, Worker, checkpoint
 from actors.clock import SystemClock
 from actors.errors import MailboxFull
+from actors.exits import Undelivered
 from supervision import ChildSpec, Pipeline, Supervisor
+from supervision.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,6 +233,44 @@ def test_a_tree_does_nothing_foreign_inside_a_section(clock: WatchingClock) -> N
 
     assert clock.watch.faults == set()
     assert clock.watch.sections > 50
+
+
+class Fragile:
+    """What a host may send: its finaliser runs whatever it likes."""
+
+    dropped = 0
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __del__(self) -> None:
+        Fragile.dropped += 1
+        self._watch.check("lets a host's finaliser run")
+
+
+def test_no_message_of_the_hosts_is_dropped_inside_a_section(
+    clock: WatchingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.cell.UNDELIVERED_KEPT", 3)
+    monkeypatch.setattr("supervision.tree.UNDELIVERED_KEPT", 3)
+    cell, tree = Cell(Kid, clock=clock), Tree(clock)
+    mailbox, letters = Mailbox(clock=clock), DeadLetters(clock=clock)
+    deadline = clock.monotonic() + 60
+
+    for _ in range(5):
+        cell.keep_undelivered(Fragile(clock.watch), "nobody wants it")
+        tree.note_undelivered(
+            "root", Undelivered(Fragile(clock.watch), "kid", 1, "nobody wants it")
+        )
+        mailbox.put_control_at(deadline, Fragile(clock.watch)).cancel()
+        mailbox.put_control_at(deadline, Fragile(clock.watch))
+        mailbox.put_control(Fragile(clock.watch))
+        letters.add(Fragile(clock.watch))  # type: ignore[arg-type]  # a stand-in
+    mailbox.close()
+    letters.clear()
+
+    assert Fragile.dropped >= 2 + 2 + 15 + 5
+    assert clock.watch.faults == set()
 
 
 def test_senders_and_readers_of_a_full_mailbox_keep_to_it(clock: WatchingClock) -> None:

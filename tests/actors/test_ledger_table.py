@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -123,6 +124,23 @@ def test_jobs_that_ended_do_not_fill_the_heap() -> None:
     assert len(table._heap) < 200
     assert table.delayed == 1
     assert table.pop_due(5.0) == [stays]
+
+
+def test_the_heap_is_never_the_last_to_hold_a_job() -> None:
+    # It drops its own under the ledger's lock; an argument's finaliser may do anything.
+    class Argument:
+        pass
+
+    table, argument = Table(), Argument()
+    entered(table, 1, delay=5.0)
+    entry = entered(table, 2, delay=9.0, args=(argument,))
+    gone = weakref.ref(argument)
+
+    table.withdraw(entry, JobStatus.CANCELLED, Cancelled("asked"), 0.0)
+    del entry, argument
+
+    assert gone() is None
+    assert len(table._heap) == 2
 
 
 # -- in hand
@@ -609,7 +627,7 @@ class TableLives(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_in_exactly_one_place(self) -> None:
-        heap = [e for _, _, e in self.table._heap if e.status is JobStatus.DELAYED]
+        heap = [x.entry for _, _, x in self.table._heap if x.entry is not None]
         for entry in self.accepted:
             number = entry.job.id
             places = [
