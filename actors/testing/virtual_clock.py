@@ -72,8 +72,10 @@ class VirtualClock(Driving):
     Args:
         start: What ``now()`` says at first; an aware datetime.
         seed: One thread runs at a time, in an order drawn from this number: the same
-            seed gives the same run.  ``None``, without a ``strategy``, is *free mode*:
-            threads run as the operating system has it within each instant.
+            seed gives the same run.  A thread that blocks on something that the clock
+            has not made then holds up all others.  ``None``, without a ``strategy``,
+            is *free mode*: threads run as the operating system has it within each
+            instant.
         strategy: Picks the order instead of the seed, which then serves ``rng`` alone.
         preempt: Where the turn can be taken from a thread that could go on: with
             ``"block"`` nowhere, it runs until it waits; with ``"send"`` at whatever
@@ -109,7 +111,7 @@ class VirtualClock(Driving):
         self,
         start: dt.datetime = _EPOCH,
         *,
-        seed: int | None = None,
+        seed: int | None = 0,
         strategy: Strategy | None = None,
         preempt: Preempt = "block",
         auto_advance: bool = False,

@@ -990,8 +990,8 @@ def test_a_thread_that_blocks_unseen_is_shown_with_its_line() -> None:
             with lock:  # the line to be shown
                 pass
 
-        begin(clock, blocks_unseen)
         with pytest.raises(Stalled, match=r"no progress for 0\.3 s") as caught:
+            begin(clock, blocks_unseen)
             clock.advance(1)
         lock.release()
         assert clock.monotonic() == 0.0
