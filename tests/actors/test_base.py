@@ -635,6 +635,7 @@ def test_frozen_time_is_frozen_for_items_of_a_source() -> None:
     assert set(seen["on_item"]) == {FROZEN.timestamp()}
 
 
+@pytest.mark.real
 def test_ask_times_out_while_time_is_frozen() -> None:
     # F14: stock Pykka's future never does. On the system clock, in real time.
     with freezegun.freeze_time(FROZEN):

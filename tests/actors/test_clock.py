@@ -118,6 +118,7 @@ def test_sleep_tells_whether_its_token_woke_it(clock: SystemClock) -> None:
     assert quiet.asked == [0.0]
 
 
+@pytest.mark.real
 def test_wait_for_gives_up_at_its_timeout(clock: SystemClock) -> None:
     condition = clock.condition()
 
@@ -141,6 +142,7 @@ def test_wait_for_returns_what_the_predicate_returned(clock: SystemClock) -> Non
     assert clock.join(thread, LIMIT)
 
 
+@pytest.mark.real
 def test_join_tells_whether_the_thread_has_ended(clock: SystemClock) -> None:
     release = clock.event()
     thread = clock.thread(release.wait, name="waits", daemon=True, args=(LIMIT,))

@@ -61,6 +61,7 @@ def test_empty_queue_says_so_when_there_is_no_time(
         wake.get_nowait()
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("timeout", [float("inf"), 1e300, 1e10])
 @both
 def test_wait_without_end_is_no_error(

@@ -288,6 +288,7 @@ def test_dropped_middle_token_still_passes_signals() -> None:
     assert grandchild.reason == "down"
 
 
+@pytest.mark.real
 def test_finished_waits_and_taken_back_callbacks_leave_no_trace() -> None:
     token = StopToken()
 
@@ -823,6 +824,7 @@ def test_one_callback_thread_serves_all_tokens_of_the_system_clock() -> None:
     assert len(idents) == 1
 
 
+@pytest.mark.real
 def test_plain_tokens_start_no_thread() -> None:
     clock = SystemClock()
 
