@@ -26,6 +26,12 @@ def test_hard_place_keeps_its_sums_under_many_schedules(place: str) -> None:
     assert explore(PLACES[place], seeds=SEEDS, auto_advance=True) > SEEDS // 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_hard_place_takes_the_same_way_under_the_same_seed(place: str) -> None:
+    explore(PLACES[place], seeds=6, check_determinism=True, auto_advance=True)
+
+
 # -- the sums have to notice what goes wrong
 
 
