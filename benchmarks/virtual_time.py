@@ -27,7 +27,7 @@ MESSAGES = 10_000
 SLEEPS = 20_000
 
 MODES: dict[str, Callable[[], VirtualClock]] = {
-    "free": VirtualClock,
+    "free": lambda: VirtualClock(seed=None),
     "serial, block": lambda: VirtualClock(seed=1),
     "serial, send": lambda: VirtualClock(
         seed=1, strategy=RandomChoice(1), preempt="send"
