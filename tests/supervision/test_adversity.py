@@ -151,9 +151,11 @@ def test_cycle_of_asks_is_broken_by_the_stop_of_the_tree(
 ) -> None:
     # R58: each waits for the other, and neither looks at its token
     asked: list[BaseException] = []
+    gate = Gate()
 
     def ask(other: Any) -> Any:
         def handler(kid: Any) -> None:
+            gate.pass_through()
             try:
                 other.ask("x")
             except ActorDeadError as error:
@@ -165,6 +167,8 @@ def test_cycle_of_asks_is_broken_by_the_stop_of_the_tree(
     a, b = tree.ref("a"), tree.ref("b")
     a.tell(ask(b))
     b.tell(ask(a))
+    gate.wait_arrived(count=2)
+    gate.open()
     clock.settle()
 
     assert tree.shutdown()

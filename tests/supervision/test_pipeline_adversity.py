@@ -142,7 +142,7 @@ def test_cancelled_delayed_jobs_do_not_pile_up(clock: VirtualClock) -> None:
     with small() as pipeline:
         first = pipeline.scope(delay=1).submit(square, 1)
         later = pipeline.scope(delay=1000)
-        for n in range(1000):
+        for n in range(300):
             later.submit(square, n).cancel()
         run = pipeline._present
         assert run is not None
