@@ -14,14 +14,16 @@ strategy makes the same choices each time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+import functools
+import operator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.testing.task import RUNNABLE, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors.testing.strategies import Strategy
+    from actors.testing.strategies import Choice, Strategy
     from actors.testing.task import Task
 
 __all__ = ["FreeTurns", "SerialTurns", "Turns"]
@@ -44,8 +46,8 @@ class Turns:
         self.current: Task | None = None
         self.runnable: list[Task] = []
         self.schedule: list[str] = []
-        self.choices: list[tuple[int, int]] = []
-        self.failure: Exception | None = None
+        self.choices: list[Choice] = []
+        self.failure: BaseException | None = None
 
     def begin(self, task: Task) -> None:
         """The test thread enters, running."""
@@ -76,6 +78,12 @@ class Turns:
 T = TypeVar("T")
 
 FreeTurns: Final = Turns
+
+
+@functools.lru_cache(maxsize=1024)
+def _choice(index: int, count: int) -> Choice:
+    """One object for all equal choices, for a long run makes millions."""
+    return index, count
 
 
 class SerialTurns(Turns):
@@ -147,12 +155,20 @@ class SerialTurns(Turns):
         count = len(runnable)
         if count == 1:
             return 0
-        index = self._ask(lambda: self._strategy.choose(runnable, current), 0)
+        index = self._ask(lambda: self._pick(tuple(runnable), current), 0)
+        self.choices.append(_choice(index, count))
+        return index
+
+    def _pick(self, runnable: tuple[Task, ...], current: Task | None) -> int:
+        count = len(runnable)
+        chosen: Any = self._strategy.choose(runnable, current)
+        try:
+            index = operator.index(chosen)
+        except TypeError:
+            index = -1
         if not 0 <= index < count:
-            message = f"{self._strategy!r} chose {index} of {count} runnable threads"
-            self._break(IndexError(message))
-            index = 0
-        self.choices.append((index, count))
+            message = f"{self._strategy!r} chose {chosen!r} of {count} runnable threads"
+            raise IndexError(message)
         return index
 
     def _ask(self, question: Callable[[], T], otherwise: T) -> T:
@@ -161,13 +177,10 @@ class SerialTurns(Turns):
             return otherwise
         try:
             return question()
-        except Exception as error:  # noqa: BLE001  # a user's; the kernel raises it
-            self._break(error)
+        except BaseException as error:  # noqa: BLE001  # a user's; the kernel raises it
+            self.failure = error
+            self._broken = True
             return otherwise
-
-    def _break(self, error: Exception) -> None:
-        self.failure = error
-        self._broken = True
 
     def _let(self, task: Task) -> None:
         self.current = task
