@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from actors._wake_queue import LONGEST_WAIT
 from actors.testing.errors import ClockClosed, ClockError, Deadlock, Livelock
 from actors.testing.parking import Parking
 from actors.testing.sight import Sight, describe, describe_deadlock
@@ -70,9 +71,18 @@ class Kernel(Parking):
         preempts: bool,
         together: bool,
     ) -> None:
+        for name, value in (
+            ("stall_timeout", stall_timeout),
+            ("hard_timeout", hard_timeout),
+            ("max_steps", max_steps),
+            ("max_events_per_instant", max_events),
+        ):
+            if not value > 0:
+                message = f"{name} must be above 0, got {value}"
+                raise ValueError(message)
         super().__init__(
-            stall_timeout=stall_timeout,
-            hard_timeout=hard_timeout,
+            stall_timeout=min(stall_timeout, LONGEST_WAIT),
+            hard_timeout=min(hard_timeout, LONGEST_WAIT),
             max_steps=max_steps,
             strategy=strategy,
             preempts=preempts,
@@ -130,7 +140,9 @@ class Kernel(Parking):
         """Let time act while nothing can run; in a section."""
         self.progress += 1
         while self.open and not (self.running or self.holds or self.closed):
-            if not self._act():
+            if self._late:  # put in this very section, and may well wake somebody
+                self._apply_late()
+            elif not self._act():
                 return
 
     def _act(self) -> bool:
@@ -173,7 +185,7 @@ class Kernel(Parking):
             return False
         self._events_here = 0
         return self.fail_main(
-            lambda: Livelock(
+            Livelock(
                 f"{self.max_events} timers fired and time still is {self.now / NANO:g} "
                 f"s: something re-arms itself with no delay\n{self.describe()}"
             )
@@ -202,6 +214,9 @@ class Kernel(Parking):
             elif task.state == RUNNABLE:
                 task.error = task.error or ClockClosed()
                 self.turns.ready(task)
+            elif task.baton.locked():  # an interrupt may have kept it from its turn
+                task.error = ClockClosed()
+                task.baton.release()
         turns.runnable.clear()
 
     def report(self) -> str:

@@ -69,6 +69,7 @@ class SerialLock:
         try:
             while True:
                 kernel.acquire()
+                kernel.holds.pop(task, None)
                 if self._lock.acquire(blocking=False):
                     kernel.release()
                     return True
@@ -76,9 +77,30 @@ class SerialLock:
                 if left is not None and left <= 0:
                     kernel.release()
                     return False
-                kernel.park(task, "lock.acquire()", self._waiters, left)
+                if self._is_held_outside():
+                    kernel.holds[task] = "a lock that some other thread has taken"
+                self._park(task, left)
         finally:
             self._wanted -= 1
+
+    def _park(self, task: Task, timeout: int | None) -> None:
+        kernel = self._kernel
+        try:
+            kernel.park(task, "lock.acquire()", self._waiters, timeout)
+        except BaseException:
+            with kernel:
+                kernel.holds.pop(task, None)
+            kernel.put(self, None)  # it may have been this thread's turn to try
+            raise
+
+    def _is_held_outside(self) -> bool:
+        """True if a thread that the clock does not know has it, which takes real time.
+
+        Between taking it and saying so, and again before giving it back, it has no
+        owner.  A thread of the clock's own is never interrupted there.
+        """
+        owner = self.owner
+        return owner is None or self._kernel.is_outside(owner)
 
     def release(self) -> None:
         """See ``threading.Lock.release``."""
@@ -99,8 +121,10 @@ class SerialLock:
     def __enter__(self) -> bool:
         return self.acquire()
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        # A wait on a condition that was broken off ends without the lock.
+        if kind is None or self.owner == thread_ident():
+            self.release()
 
 
 class SerialRLock(SerialLock):

@@ -12,7 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from actors.clock import SystemClock, current_thread_name, thread_ident
-from actors.testing.errors import ClockClosed, Livelock, NotEnrolled, Stalled
+from actors.testing.errors import (
+    ClockClosed,
+    ClockError,
+    Livelock,
+    NotEnrolled,
+    Stalled,
+)
 from actors.testing.sections import Sections
 from actors.testing.sight import is_theirs, may_hold_foreign_lock, site_of
 from actors.testing.story import StoryLog
@@ -21,7 +27,7 @@ from actors.testing.turns import FreeTurns, SerialTurns
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from types import FrameType
 
     from actors.testing.strategies import Strategy
 
@@ -100,8 +106,18 @@ class Parking(Sections):
         """The calling thread's task; raises ``NotEnrolled`` if it has none."""
         return self.find() or self.refuse()
 
-    def refuse(self) -> Task:
-        """Raise ``NotEnrolled`` for the calling thread."""
+    def is_outside(self, ident: int) -> bool:
+        """True if that is the identity of a thread, and not of one the clock knows."""
+        return ident not in self._by_ident and ident in sys._current_frames()  # noqa: SLF001
+
+    def refuse(self, task: Task | None = None) -> NoReturn:
+        """Raise what the calling thread, whose task this is, gets instead of a wait."""
+        if task is not None:
+            message = (
+                f"a signal handler cannot wait, its thread is {task.state} in "
+                f"{task.doing}: let it put to a queue, or raise"
+            )
+            raise ClockError(message)
         message = (
             f"thread {current_thread_name()!r} is not enrolled with this virtual clock"
             f"{', which is closed' if self.closed else ''}; start it with "
@@ -128,8 +144,17 @@ class Parking(Sections):
     def enrol_main(self) -> None:
         """Count the calling thread as the test thread; in a section."""
         self.main = self._admit(Task("test thread", (0,)))
-        self.turns.begin(self.main)
         self.adopt(self.main)
+        if self.turns.current is None:
+            self.turns.begin(self.main)
+        else:  # of a thread that was started before
+            self.turns.ready(self.main)
+
+    def await_turn(self) -> None:
+        """Wait, as the test thread that has just been enrolled, for its first turn."""
+        main = self.main
+        if main is not None and main.state == RUNNABLE:
+            self.resume(main)
 
     def _admit(self, task: Task) -> Task:
         self.tasks[task] = None
@@ -145,15 +170,19 @@ class Parking(Sections):
     def retire(self, task: Task) -> None:
         """The task's thread ends, or leaves the clock's world."""
         with self:
-            for joiner in tuple(task.joiners):
-                self.wake(joiner, result=True)
-            self.turns.leave(task)
-            task.state = DEAD
-            self.tasks.pop(task, None)
-            if task.ident is not None:
-                self._by_ident.pop(task.ident, None)
-            self.running -= 1
-            self.settle_count()
+            self.forget(task)
+
+    def forget(self, task: Task) -> None:
+        """See :meth:`retire`; in a section."""
+        for joiner in tuple(task.joiners):
+            self.wake(joiner, result=True)
+        self.turns.leave(task)
+        task.state = DEAD
+        self.tasks.pop(task, None)
+        if task.ident is not None:
+            self._by_ident.pop(task.ident, None)
+        self.running -= 1
+        self.settle_count()
 
     # -- parking and waking
 
@@ -175,24 +204,37 @@ class Parking(Sections):
         Returns:
             What the waker had to give; ``None`` on timeout.
         """
-        try:
-            if self.closed:
-                raise ClockClosed
-            self._check_turns(task)
-            task.doing, task.waiters = doing, waiters
-            if waiters is not None:
-                waiters.append(task)
-            if timeout is not None:
-                self.alarm(task, timeout)
-            if self.serial:
-                task.site = site_of(sys._getframe(1))  # noqa: SLF001  # it is public
-            self.turns.leave(task)
-            task.state = PARKED
-            self.running -= 1
-            self.settle_count()
-        finally:
+        if task.state != RUNNING:
             self.release()
-        return self.resume(task)
+            self.refuse(task)
+        try:
+            try:
+                self._leave(task, doing, waiters, timeout)
+            finally:
+                self.release()
+            return self.resume(task)
+        except BaseException:  # a signal handler's, unless it is ours
+            self._withdraw(task)
+            raise
+
+    def _leave(
+        self, task: Task, doing: str, waiters: deque[Task] | None, timeout: int | None
+    ) -> None:
+        task.result = None
+        if self.closed:
+            raise ClockClosed
+        self._check_turns(task)
+        task.doing, task.waiters = doing, waiters
+        if waiters is not None:
+            waiters.append(task)
+        if timeout is not None:
+            self.alarm(task, timeout)
+        if self.serial:
+            task.site = site_of(sys._getframe(2))  # noqa: SLF001  # it is public
+        self.turns.leave(task)
+        task.state = PARKED
+        self.running -= 1
+        self.settle_count()
 
     def resume(self, task: Task) -> Any:
         """Wait, outside a section, until the calling thread's task may run."""
@@ -200,11 +242,10 @@ class Parking(Sections):
             self._wait_watched(task)
         else:
             task.baton.acquire()
-        result, error = task.result, task.error
-        task.result = task.error = None
+        error, task.error = task.error, None
         if error is not None:
             raise error
-        return result
+        return task.result
 
     def wake(
         self, task: Task, *, result: Any = None, error: BaseException | None = None
@@ -222,19 +263,15 @@ class Parking(Sections):
     def _wait_watched(self, task: Task) -> None:
         """Wait as the test thread, and speak up when nothing happens."""
         hard = SystemClock.monotonic() + self.hard_timeout
-        try:
-            while True:
-                before = self.progress
-                left = hard - SystemClock.monotonic()
-                if task.baton.acquire(timeout=max(0.0, min(self.stall_timeout, left))):
-                    return
-                if left <= self.stall_timeout:
-                    self._stall(f"still busy after {self.hard_timeout:g}")
-                if self.progress == before:
-                    self._stall(f"no progress for {self.stall_timeout:g}")
-        except BaseException:  # ours, or a signal handler's: put the books in order
-            self._withdraw(task)
-            raise
+        while True:
+            before = self.progress
+            left = hard - SystemClock.monotonic()
+            if task.baton.acquire(timeout=max(0.0, min(self.stall_timeout, left))):
+                return
+            if left <= self.stall_timeout:
+                self._stall(f"still busy after {self.hard_timeout:g}")
+            if self.progress == before:
+                self._stall(f"no progress for {self.stall_timeout:g}")
 
     def _stall(self, why: str) -> NoReturn:
         with self:
@@ -242,12 +279,16 @@ class Parking(Sections):
         raise Stalled(message)
 
     def _withdraw(self, task: Task) -> None:
+        """Put the books in order for a thread whose wait was broken off; idempotent."""
+        self.break_off()  # what waits is in no other section
         with self:
-            self.stop_driving()
+            if task is self.main:
+                self.stop_driving()
             if task.state == PARKED:
                 self.wake(task)
             if task.state == RUNNABLE:
                 self.turns.seize(task)
+            task.error = None
             task.baton.acquire(blocking=False)
 
     # -- turns, in serial mode
@@ -264,55 +305,70 @@ class Parking(Sections):
         """
         if not (self.preempts or give_way):
             return
-        ident = thread_ident()
-        task = self._by_ident.get(ident)
-        if task is None or task is not self.turns.current or self.holder == ident:
+        task = self.find()
+        if task is None or task is not self.turns.current or self.inside():
             return
+        here = sys._getframe(1)  # noqa: SLF001  # it is public
+        try:
+            if not self._keeps_turn(task, here, give_way):
+                self.resume(task)
+        except BaseException:  # a signal handler's, unless it is ours
+            self._withdraw(task)
+            raise
+
+    def _keeps_turn(self, task: Task, here: FrameType, give_way: bool) -> bool:  # noqa: FBT001
         with self:
             turns = self.turns
             self._check_turns(task)
-            here = sys._getframe(1)  # noqa: SLF001  # it is public
+            if give_way:
+                self._count_step(task)
             if not turns.runnable or may_hold_foreign_lock(here):
-                return
+                return True
+            if not give_way:
+                self._count_step(task)
             self.progress += 1
-            self._steps += 1
             task.doing = "goes on"
             task.site = site_of(here)
-            if give_way:
-                turns.give_way(task)
-            elif turns.preempt(task):
-                return
-        self.resume(task)
+            if not give_way:
+                return turns.preempt(task)
+            turns.give_way(task)
+            return False
+
+    def _count_step(self, task: Task | None = None) -> None:
+        """One more turn is given, or ``task`` has it again; in a section."""
+        self._steps += 1
+        if self._steps <= self.max_steps:
+            return
+        self._steps = 0
+        error = Livelock(
+            f"{self.max_steps} turns were given and there is no end: messages go "
+            f"round, or somebody polls or ticks for ever\n{self.describe()}"
+        )
+        if task is not None and task is self.main:
+            raise error
+        self.fail_main(error)
 
     def before_release(self) -> None:
         """Give the turn to somebody, if nobody has it; in a section."""
         turns = self.turns
         if not turns.runnable or turns.current is not None:
             return
-        self._steps += 1
-        if self._steps > self.max_steps:
-            self._steps = 0
-            self.fail_main(
-                lambda: Livelock(
-                    f"{self.max_steps} turns were given and nothing came of it: "
-                    f"messages go round without end\n{self.describe()}"
-                )
-            )
+        self._count_step()
         turns.give()
         failure = turns.failure
-        if failure is not None and self.fail_main(lambda: failure):
+        if failure is not None and self.fail_main(failure):
             turns.failure = None
 
-    def fail_main(self, make_error: Callable[[], Exception]) -> bool:
+    def fail_main(self, error: BaseException) -> bool:
         """Have the test thread's wait raise; False if it does not wait."""
         main = self.main
         if main is None or main.state == RUNNING:
             return False
         if main.state == PARKED:
             self.stop_driving()
-            self.wake(main, error=make_error())
+            self.wake(main, error=error)
         else:
-            main.error = make_error()
+            main.error = error
         return True
 
     def _check_turns(self, task: Task) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.clock import Empty, raw_lock
 from actors.testing.locks import SerialRLock
-from actors.testing.task import nanoseconds
+from actors.testing.task import RUNNING, nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ class VirtualQueue:
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """See :meth:`actors.clock.WakeQueue.get`."""
+        limit = None if timeout is None else nanoseconds(timeout)
         kernel = self._kernel
         task = kernel.find()
         kernel.acquire()
@@ -64,13 +65,12 @@ class VirtualQueue:
             item = self._items.popleft()
             kernel.release()
             return item
-        if not block or (timeout is not None and timeout <= 0):
+        if not block or limit == 0:
             kernel.release()
             raise Empty
-        if task is None:
+        if task is None or task.state != RUNNING:
             kernel.release()
-            task = kernel.refuse()
-        limit = None if timeout is None else nanoseconds(timeout)
+            task = kernel.refuse(task)
         try:
             given = kernel.park(task, "queue.get()", self._waiters, limit)
         except BaseException:
@@ -81,10 +81,14 @@ class VirtualQueue:
         return given[0]
 
     def _take_back(self, task: Task) -> None:
-        """A signal handler ended the wait just as an item was handed over: keep it."""
-        given, task.result = task.result, None
-        if given is not None:
-            with self._kernel:
+        """The wait was broken off just as an item was handed over: pass it on."""
+        with self._kernel:
+            given, task.result = task.result, None
+            if given is None:
+                return
+            if self._waiters:
+                self._kernel.wake(self._waiters[0], result=given)
+            else:
                 self._items.appendleft(given[0])
 
     def get_nowait(self) -> Any:
@@ -138,7 +142,11 @@ class VirtualCondition:
         kernel = self._kernel
         task = kernel.current()
         kernel.acquire()
-        saved = self._save()  # never blocks, and the task still counts as running
+        try:
+            saved = self._save()  # never blocks, and the task still counts as running
+        except BaseException:  # a lock of the user's own
+            kernel.release()
+            raise
         try:
             return bool(kernel.park(task, "condition.wait()", self._waiters, limit))
         finally:
@@ -226,9 +234,12 @@ class VirtualHold:
 
     def release(self) -> None:
         """Let time move again; a second call does nothing."""
-        with self._kernel:
-            if self._kernel.holds.pop(self, None) is not None:
-                self._kernel.settle_count()
+        self._kernel.put(self, None)  # a finaliser may do it, wherever it comes
+
+    def give(self, _item: None) -> None:
+        """Apply a ``release``; in a section of the kernel."""
+        if self._kernel.holds.pop(self, None) is not None:
+            self._kernel.settle_count()
 
     def __enter__(self) -> VirtualHold:
         return self

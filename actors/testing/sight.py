@@ -210,7 +210,10 @@ def _name(what: Any) -> str:
     if task is not None:
         return f"wakes {task.name}"
     fn = what._fn  # noqa: SLF001  # the report is of the handle's own family
-    return f"calls {getattr(fn, '__qualname__', fn)}"
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    # Not its repr: that is the user's code, and this is a section of the kernel.
+    return f"calls {getattr(fn, '__qualname__', type(fn).__qualname__)}"
 
 
 class Monitor:

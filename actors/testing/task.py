@@ -54,9 +54,12 @@ def nanoseconds(seconds: float) -> int:
     Without that a deadline kept as a float could lie a hair ahead of the clock, and a
     loop that waits for the rest would poll for ever at one instant.
     """
+    if seconds > 0:
+        return max(1, round(min(seconds, _LONGEST_WAIT) * NANO))
     if seconds <= 0:
         return 0
-    return max(1, round(min(seconds, _LONGEST_WAIT) * NANO))
+    message = f"a wait must be a number of seconds, got {seconds}"
+    raise ValueError(message)
 
 
 _OUTSIDE: Final = str(OUTSIDE[0])

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -85,22 +86,27 @@ class EnrolledThread(threading.Thread):
         try:
             super().start()
         except BaseException:
-            if task is not None and task.ident is None and self.ident is None:
-                self._kernel.retire(task)
-                self.task = None
+            with self._kernel:
+                if task is not None and task.ident is None:
+                    self._kernel.forget(task)
+                    self.task = None
             raise
 
     def run(self) -> None:
         """Run the target under the clock."""
         task = self.task
-        assert task is not None  # start() comes first
-        self._kernel.adopt(task)
+        with self._kernel:
+            if task is None or task.state == DEAD:
+                return  # a signal handler broke off its start
+            self._kernel.adopt(task)
         _ambient.set(self._clock)
         try:
             self._kernel.resume(task)
             super().run()
         except ClockClosed:
             pass
+        except BaseException:  # noqa: BLE001  # told as threading tells it, in turn
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
         finally:
             self._kernel.retire(task)
 

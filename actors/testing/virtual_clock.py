@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.clock import ClockFuture, SystemClock, TimerHandle, ambient
 from actors.testing.driving import Driving
-from actors.testing.errors import ClockClosed, ClockError, Leaked
+from actors.testing.errors import ClockError, Leaked
+from actors.testing.faults import Faults
 from actors.testing.kernel import Kernel
 from actors.testing.locks import SerialLock
 from actors.testing.primitives import (
@@ -40,8 +41,9 @@ from actors.testing.primitives import (
 )
 from actors.testing.sight import Monitor, describe
 from actors.testing.strategies import Preempt, RandomChoice, Strategy, plan
-from actors.testing.task import NANO, nanoseconds
+from actors.testing.task import nanoseconds
 from actors.testing.threads import EnrolledThread, enrolled
+from actors.testing.timer_calls import TimerCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
 
     from actors.stop_token import StopToken
     from actors.testing.driving import Freezer
-    from actors.testing.faults import Faults
 
 __all__ = ["VirtualClock"]
 
@@ -96,6 +97,7 @@ class VirtualClock(Driving):
 
     Raises:
         ValueError: If an argument is not one of those named here.
+        TypeError: If an argument is of another type.
 
     Attributes:
         seed: As given; 0 if it was ``None``.
@@ -124,9 +126,7 @@ class VirtualClock(Driving):
         freezer: Freezer | None = None,
         strict_leaks: bool = True,
     ) -> None:
-        if preempt not in ("block", "send"):
-            message = f"preempt must be 'block' or 'send', got {preempt!r}"
-            raise ValueError(message)
+        _check(seed, strategy, preempt, faults)
         if strategy is None and seed is not None:
             strategy = RandomChoice(seed)
         self.seed = seed or 0
@@ -156,9 +156,7 @@ class VirtualClock(Driving):
             self._inject = faults.injector(
                 self.seed, sleep=self.sleep, note=self._note_fault
             )
-        self._calls = VirtualQueue(kernel)
-        kernel.on_call = self._calls.give
-        self._timer_thread: EnrolledThread | None = None
+        self._calls = TimerCalls(self, kernel, self._errors)
         self._threads: list[EnrolledThread] = []
         self._numbers = itertools.count(1)
         self._monitor = Monitor(kernel)
@@ -216,11 +214,16 @@ class VirtualClock(Driving):
         if self._kernel.open:
             message = "a virtual clock is entered once; make a new one for each test"
             raise ClockError(message)
-        with self._kernel:
-            self._kernel.enrol_main()
-        self._scope.enter_context(ambient(self))
         self._monitor.start()
         self._scope.callback(self._monitor.stop)
+        self._scope.enter_context(ambient(self))
+        with self._kernel:
+            self._kernel.enrol_main()
+        try:
+            self._kernel.await_turn()
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
@@ -255,7 +258,7 @@ class VirtualClock(Driving):
         kernel = self._kernel
         leaked = None
         with kernel:
-            own = (kernel.main, self._timer_thread and self._timer_thread.task)
+            own = (kernel.main, self._calls.task)
             left = tuple(task for task in kernel.tasks if task not in own)
             if left:  # described while they still wait where they do
                 sight = kernel.sight()._replace(tasks=left)
@@ -281,9 +284,10 @@ class VirtualClock(Driving):
         if wake_on is not None:
             return not wake_on.wait_cancelled(max(0.0, seconds))
         if seconds > 0:
-            task = self._kernel.current()
+            task, doing = self._kernel.current(), f"sleep({float(seconds):g})"
+            limit = nanoseconds(seconds)
             self._kernel.acquire()
-            self._kernel.park(task, f"sleep({seconds:g})", None, nanoseconds(seconds))
+            self._kernel.park(task, doing, None, limit)
         else:
             self._kernel.reschedule(give_way=True)
         return True
@@ -363,36 +367,19 @@ class VirtualClock(Driving):
 
         An exception of ``fn`` is raised from the next ``advance`` or its kin.
         """
-        kernel = self._kernel
-        first = None
-        with kernel:
-            if self._timer_thread is None:
-                first = self._timer_thread = self.thread(
-                    self._run_calls, name="virtual-clock-timers", daemon=True
-                )
-                first.enrol()
-            when = kernel.now + nanoseconds(delay)
-            handle = TimerHandle(when / NANO, fn, args, self)
-            kernel.arm(when, handle, kernel.find())
-        if first is not None:
-            first.begin()
-        return handle
+        return self._calls.call_later(delay, fn, args)
 
-    def cancel_timer(self, handle: TimerHandle) -> bool:
-        """Serve :meth:`actors.clock.TimerHandle.cancel`."""
-        with self._kernel:
-            if handle.disarm() is None:
-                return False
-            self._kernel.timers.forget()
-            return True
 
-    def _run_calls(self) -> None:
-        while True:
-            fn, args = self._calls.get()
-            try:
-                fn(*args)
-            except ClockClosed:
-                raise
-            except BaseException as error:  # noqa: BLE001  # raised from advance()
-                self._errors.append(error)
-            del fn, args
+def _check(seed: object, strategy: object, preempt: object, faults: object) -> None:
+    """Refuse what callers without a type checker may give."""
+    if preempt not in ("block", "send"):
+        message = f"preempt must be 'block' or 'send', got {preempt!r}"
+        raise ValueError(message)
+    for name, value, kind in (
+        ("seed", seed, int),
+        ("strategy", strategy, Strategy),
+        ("faults", faults, Faults),
+    ):
+        if value is not None and not isinstance(value, kind):
+            message = f"{name} must be {kind.__name__} or None, got {value!r}"
+            raise TypeError(message)
