@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from actors.testing.errors import (
@@ -28,12 +30,14 @@ from actors.testing.virtual_clock import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
 
 __all__ = ["check_determinism", "explore"]
 
 forced_seed: int | None = None
 """Set by ``--clock-seed``: ``explore`` runs this seed and no other."""
 
+_STARTED_IN: Final = os.path.abspath(os.curdir)  # a test may change it
 _INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _BEFORE, _AFTER = 8, 3  # Steps shown around the place where two runs part.
 
@@ -71,7 +75,8 @@ def explore(
 
     Raises:
         ValueError: If there is no seed.
-        TypeError: If ``strategy`` is one made already: a strategy serves a single run.
+        TypeError: If ``strategy`` is one made already: a strategy serves a single run;
+            if ``body`` is a generator or asynchronous, which would not run.
 
     Example:
         ::
@@ -162,13 +167,26 @@ class _Trial(NamedTuple):
             clock._kernel.story = story  # noqa: SLF001  # one that keeps all
         try:
             with clock:
-                self.body(clock)
+                self._call(clock)
         except _INTERRUPTS:
             raise
         except BaseException as error:
             self._explain(error, clock)
             raise
         return clock
+
+    def _call(self, clock: VirtualClock) -> None:
+        __tracebackhide__ = True
+        result = self.body(clock)
+        if not isinstance(result, (Coroutine, Generator, AsyncGenerator)):
+            return
+        if not isinstance(result, AsyncGenerator):
+            result.close()  # without a warning that it was never awaited
+        message = (
+            f"body must be a plain function, and {_name_of(self.body)} gives a "
+            f"{type(result).__name__}, of which nothing has run"
+        )
+        raise TypeError(message)
 
     def _options(self) -> dict[str, Any]:
         strategy = self.options.get("strategy")
@@ -199,6 +217,7 @@ class _Trial(NamedTuple):
     def _replay_line(self) -> str:
         test, _, _ = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")
         if test:
+            test = re.sub(r'[$`"\\]', r"\\\g<0>", _from_here(test))  # for a shell
             return f'python -m pytest "{test}" --clock-seed={self.seed}'
         given = [f"{key}={_name_of(value)}" for key, value in self.options.items()]
         words = [_name_of(self.body), f"seeds=[{self.seed}]", *given]
@@ -214,7 +233,7 @@ class _Trial(NamedTuple):
         }
         try:
             with VirtualClock.for_seed(self.seed, **replay) as second:
-                self.body(second)
+                self._call(second)
         except _INTERRUPTS:
             raise
         except ReplayDiverged as diverged:
@@ -234,6 +253,22 @@ def _can_fail_again(error: BaseException) -> bool:
         return False  # it would take as long again
     # pytest.fail() raises no Exception; pytest.skip() neither, and that is no failure.
     return isinstance(error, Exception) or type(error).__name__ == "Failed"
+
+
+def _from_here(test: str) -> str:
+    """The id of the running test from where pytest was started.
+
+    pytest's own begins at its root directory, which may lie above or below.
+    """
+    file, colons, name = test.partition("::")
+    tail = os.path.join(os.sep, *file.split("/"))
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001  # as traceback and logging do
+    while frame is not None:
+        if os.path.join(os.sep, frame.f_code.co_filename).endswith(tail):
+            here = os.path.relpath(frame.f_code.co_filename, _STARTED_IN)
+            return f"{here.replace(os.sep, '/')}{colons}{name}"
+        frame = frame.f_back
+    return test
 
 
 def _name_of(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +31,7 @@ from tests.actors.planted_races import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 RACES = [
     order_of_two_sends,
@@ -151,6 +153,31 @@ def test_strategy_that_is_made_already_is_refused(strategy: Any) -> None:
         explore(two_threads, strategy=strategy)
 
 
+def a_generator(clock: VirtualClock) -> Iterator[None]:
+    yield
+
+
+async def a_coroutine(clock: VirtualClock) -> None: ...
+
+
+async def an_asynchronous_generator(clock: VirtualClock) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("body", [a_generator, a_coroutine, an_asynchronous_generator])
+def test_body_that_would_not_run_is_refused(
+    body: Callable[[VirtualClock], object],
+) -> None:
+    with pytest.raises(TypeError, match=f"{body.__name__} gives a .*nothing has run"):
+        explore(body, seeds=3)
+
+
+@pytest.mark.parametrize("seeds", ["abc", 3.5, [None], [1.5]])
+def test_seeds_that_are_no_numbers_are_refused(seeds: Any) -> None:
+    with pytest.raises(TypeError, match=r"integer|iterable"):
+        explore(two_threads, seeds=seeds)
+
+
 def test_preemption_may_be_chosen() -> None:
     seen = set()
     explore(lambda clock: seen.add(clock.preempt), seeds=12, preempt="block")
@@ -183,6 +210,36 @@ def test_replay_line_names_this_test_under_pytest(
         "failed under seed 0; replay it with\n"
         f'    python -m pytest "{request.node.nodeid}" --clock-seed=0'
     )
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "$HOME", "`id`", "a\\b"])
+def test_replay_line_is_safe_in_a_shell(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    def body(clock: VirtualClock) -> None:
+        raise Broken
+
+    line = failure(body).__notes__[-1].splitlines()[1]
+
+    shell = f'python() {{ printf %s "$3"; }}\n{line}'
+    heard = subprocess.run(["sh", "-c", shell], capture_output=True, check=True)
+    assert heard.stdout.decode() == request.node.nodeid
+
+
+def test_replay_line_begins_where_pytest_was_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def body(clock: VirtualClock) -> None:
+        # as if the root directory were this file's
+        test = f"{Path(__file__).name}::test_it (call)"
+        monkeypatch.setenv("PYTEST_CURRENT_TEST", test)
+        raise Broken
+
+    start = Path(__file__).parent.parent
+    monkeypatch.setattr("actors.testing.exploration._STARTED_IN", str(start))
+    line = failure(body).__notes__[-1]
+
+    assert '"actors/test_explore.py::test_it"' in line
 
 
 def test_replay_line_is_a_call_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
