@@ -26,6 +26,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import gc
+import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,10 +74,7 @@ def virtual_clock(
         options: dict[str, Any] = {"auto_advance": True}
         if "frozen_clock" in request.fixturenames:
             options |= _freeze(stack)
-        if _headrace_seed is None:
-            clock = VirtualClock(seed=0, **options)
-        else:
-            clock = VirtualClock.for_seed(_headrace_seed, **options)
+        clock = VirtualClock.for_seed(_headrace_seed or 0, **options)
         watch.clock = clock.__enter__()
         watch.begin()
         yield clock
@@ -196,8 +195,7 @@ class _Watch:
     @classmethod
     def of(cls, request: pytest.FixtureRequest) -> _Watch:
         """The one of the test that asks for a fixture."""
-        item = request.node
-        watch: _Watch = item.stash.setdefault(_WATCH, cls(item))
+        watch: _Watch = request.node.stash.setdefault(_WATCH, cls(request.node))
         return watch
 
     def begin(self) -> None:
@@ -217,8 +215,7 @@ class _Watch:
                 self.pipeline.wait()
             if self.clock is not None:
                 self.clock.settle()
-            left = self._clean_up()
-            if left:
+            if left := self._clean_up():
                 lines = "\n".join(f"  {line}" for line in left)
                 pytest.fail(f"the test left running:\n{lines}", pytrace=False)
         except BaseException as error:
@@ -231,8 +228,7 @@ class _Watch:
 
         self.error = error
         # To bring stuck threads to rest would take as long again, in vain.
-        stuck = isinstance(error, (Livelock, Stalled))
-        if not stuck and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if not isinstance(error, (Livelock, Stalled, KeyboardInterrupt, SystemExit)):
             with contextlib.suppress(Exception):  # it has failed already
                 self._clean_up()
 
@@ -262,7 +258,11 @@ class _Watch:
         if clock is None:
             return
         seed = "" if self.seed is None else f" --clock-seed={self.seed}"
-        again = f'run it again: python -m pytest "{self._item.nodeid}"{seed}'
+        item = self._item
+        file = os.path.relpath(item.path, item.config.invocation_params.dir)
+        test = "::".join([file, *item.nodeid.split("::")[1:]])
+        test = re.sub(r'[$`"\\]', r"\\\g<0>", test)  # for a shell
+        again = f'run it again: python -m pytest "{test}"{seed}'
         report.sections.append(("virtual clock", f"{clock.story()}\n\n{again}"))
 
 
@@ -274,10 +274,12 @@ def _owners(item: pytest.Item) -> Iterator[object]:
     """Who will stop what they started after the test.
 
     What fixtures hold, or will do at their end, and what the test's class and module
-    hold, as set-up methods of xunit style have it.
+    hold, as set-up methods of xunit style have it; its instance if that has an end.
     """
     for name in ("instance", "cls", "module"):
-        yield from tuple(getattr(getattr(item, name, None), "__dict__", {}).values())
+        owner = getattr(item, name, None)
+        if name != "instance" or hasattr(owner, "teardown_method"):
+            yield from tuple(getattr(owner, "__dict__", {}).values())
     for fixture in gc.get_objects():  # there is no list of those in use
         if type(fixture) is not pytest.FixtureDef or fixture.cached_result is None:
             continue
@@ -295,7 +297,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--clock-seed",
         type=int,
-        default=None,
         metavar="N",
         help="run tests that use virtual_clock, schedules or explore() under seed N",
     )
@@ -339,8 +340,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _SEED in metafunc.fixturenames:
         forced = metafunc.config.getoption("clock_seed")
         seeds = range(number) if forced is None else [forced]
-        ids = [f"seed={seed}" for seed in seeds]
-        metafunc.parametrize(_SEED, seeds, indirect=True, ids=ids)
+        metafunc.parametrize(_SEED, seeds, indirect=True, ids="seed={}".format)
     elif marker in definition.own_markers:  # not the module's or the class's
         message = (
             f"{definition.name} is marked with schedules({number}) and does not use "

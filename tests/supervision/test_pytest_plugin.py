@@ -353,6 +353,21 @@ def test_what_a_fixture_will_stop_is_no_leak(run: Run) -> None:
     result.assert_outcomes(passed=5)
 
 
+def test_a_test_that_keeps_an_actor_on_itself_has_left_it(run: Run) -> None:
+    result = run(
+        """
+        from actors import Actor
+
+        class TestForgetful:
+            def test_it(self, virtual_clock):
+                self.ref = Actor.start()
+        """
+    )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the test left running:", "  actor Actor-*"])
+
+
 def test_a_fixture_that_forgets_its_own_is_an_error(run: Run) -> None:
     result = run(
         """
@@ -596,6 +611,28 @@ def test_a_plain_test_is_had_again_without_a_seed(run: Run) -> None:
     result = run("def test_fails(virtual_clock): assert 0")
 
     result.stdout.fnmatch_lines(["seed 0: *", 'run it again: *::test_fails"'])
+
+
+def test_the_command_is_one_for_where_and_how_it_is_typed(
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = pytester.mkdir("below")
+    pytester.makeini("[pytest]")
+    monkeypatch.chdir(below)
+    source = """
+        import pytest
+
+        @pytest.mark.parametrize("name", ['say "$HOME"'])
+        def test_fails(virtual_clock, name): assert 0
+        """
+    result = run(source, str(pytester.path))
+
+    lines = result.outlines
+    again = next(line for line in lines if line.startswith("run it again"))
+    file = f"{test_the_command_is_one_for_where_and_how_it_is_typed.__name__}.py"
+    assert again == (
+        f'run it again: python -m pytest "../{file}::test_fails[say \\"\\$HOME\\"]"'
+    )
 
 
 def test_a_given_seed_is_the_only_one(run: Run) -> None:
