@@ -20,6 +20,7 @@ watched by name in the logs.  All its waits are the clock's.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, overload
 
@@ -40,6 +41,7 @@ __all__ = ["Probe", "Received"]
 T = TypeVar("T")
 
 _LINES: Final = 20  # messages that a failure shows; the last ones
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 100
 _WORDS: Final = {"tell": "told", "ask": "asked", "control": "control"}
@@ -337,4 +339,5 @@ def _limit(timeout: float | None) -> str:
 
 
 def _short(message: Any) -> str:
-    return _SHORT.repr(message)
+    """The message in few words, the same in each run of a seed."""
+    return _ADDRESS.sub("", _SHORT.repr(message))

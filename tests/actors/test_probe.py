@@ -220,10 +220,21 @@ def test_a_long_message_is_cut_and_a_broken_one_is_no_trouble(probe: Probe) -> N
     probe.ref.tell("x" * 1000)
     probe.ref.tell(Broken())
 
-    with pytest.raises(AssertionError, match="<Broken instance at") as raised:
+    with pytest.raises(AssertionError, match="<Broken instance>") as raised:
         probe.wait_for(int)
 
     assert len(str(raised.value)) < 400
+
+
+def test_what_came_is_told_without_addresses(probe: Probe) -> None:
+    class Order: ...
+
+    probe.ref.tell(Order())
+    with pytest.raises(AssertionError) as failure:
+        probe.expect("an order")
+
+    assert "Order object>" in str(failure.value)
+    assert " at 0x" not in str(failure.value)
 
 
 def test_on_a_clock_that_stands_still_the_deadlock_tells_what_came() -> None:
