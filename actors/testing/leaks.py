@@ -261,7 +261,8 @@ def _describe_actors(refs: list[Any]) -> Iterator[str]:
 
 
 def _describe_thread(thread: threading.Thread) -> str:
-    kind = "daemon thread" if thread.daemon else "thread"
+    daemon = getattr(thread, "asked_daemon", thread.daemon)
+    kind = "daemon thread" if daemon else "thread"
     return f"{kind} {thread.name!r}{_place(thread)}"
 
 

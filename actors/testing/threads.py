@@ -48,8 +48,12 @@ def enrolled(clock: Clock, kernel: Kernel, name: str) -> Iterator[None]:
 class EnrolledThread(threading.Thread):
     """A thread that the clock knows from before its start to its last line.
 
+    It is always a daemon: the clock itself sees to it that it ends, or says that it
+    does not.
+
     Attributes:
         task: What the clock has of it; ``None`` before its start.
+        asked_daemon: What it would be on a real clock.
     """
 
     def __init__(
@@ -62,7 +66,9 @@ class EnrolledThread(threading.Thread):
         daemon: bool,
         args: Sequence[Any],
     ) -> None:
-        super().__init__(target=target, name=name, daemon=daemon, args=args)
+        # One that is stuck would keep the process alive after the last test.
+        super().__init__(target=target, name=name, daemon=True, args=args)
+        self.asked_daemon = daemon
         self._clock = clock
         self._kernel = kernel
         self.task: Task | None = None

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["VirtualClock"]
 
 _EPOCH: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _UNWIND_LIMIT: Final = 2.0  # Real seconds that a closing clock gives its threads.
 
 _KEPT_THREADS: Final = 256  # Ended ones beyond that are forgotten.
@@ -237,7 +238,7 @@ class VirtualClock(Driving):
         if error is not None:
             for other in self._errors:
                 error.add_note(f"a timer callback failed too: {other!r}")
-            if self._kernel.serial:
+            if self._kernel.serial and not isinstance(error, _INTERRUPTS):
                 error.add_note(self.story())
         elif late is not None:
             raise late

@@ -1366,3 +1366,15 @@ def test_threads_without_a_name_are_numbered_by_their_clock() -> None:
             return [thread.name for thread in threads]
 
     assert names() == names() == ["Thread-1 (settle)", "Thread-2 (settle)"]
+
+
+def test_a_thread_of_the_clock_cannot_keep_the_process_alive() -> None:
+    with VirtualClock() as clock:
+        assert clock.thread(clock.settle).daemon
+
+
+def test_an_interrupt_bears_no_story() -> None:
+    with pytest.raises(KeyboardInterrupt) as error, VirtualClock():
+        raise KeyboardInterrupt
+
+    assert not hasattr(error.value, "__notes__")
