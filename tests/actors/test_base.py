@@ -57,7 +57,7 @@ def thread_of(ref: ActorRef[Any]) -> threading.Thread:
 # -- plain is Pykka's
 
 
-def test_plain_actor_is_not_a_daemon_and_has_no_bound(clock: VirtualClock) -> None:
+def test_plain_actor_is_not_a_daemon_and_has_no_bound() -> None:
     class Daemon(Plain):
         use_daemon_thread = True
 

@@ -397,7 +397,12 @@ def test_excepthook_runs_in_the_turn_of_its_thread(
 # -- threads that do not start, or start too early
 
 
-def no_thread(*_: object) -> None:
+# What threading calls to start a thread, from 3.13 on and before.
+JOINABLE = "_start_joinable_thread"
+START = JOINABLE if hasattr(threading, JOINABLE) else "_start_new_thread"
+
+
+def no_thread(*_: object, **__: object) -> None:
     message = "can't start new thread"
     raise RuntimeError(message)
 
@@ -409,7 +414,7 @@ def test_timers_work_after_their_thread_could_not_start(
 
     with VirtualClock(seed=0) as clock:
         with monkeypatch.context() as patch:
-            patch.setattr(threading, "_start_new_thread", no_thread)
+            patch.setattr(threading, START, no_thread)
             with pytest.raises(RuntimeError, match="can't start"):
                 clock.call_later(1, fired.append, "refused")
         clock.call_later(2, fired.append, "called")
@@ -445,7 +450,7 @@ def test_thread_whose_start_was_interrupted_ends_at_once(
 def test_clock_whose_watchdog_cannot_start_is_not_entered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(threading, "_start_new_thread", no_thread)
+    monkeypatch.setattr(threading, START, no_thread)
 
     with pytest.raises(RuntimeError, match="can't start"), VirtualClock(seed=0):
         pass
