@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -76,25 +77,25 @@ class Parking(Sections):
 
     # -- what time has to do with it
 
+    @abc.abstractmethod
     def alarm(self, task: Task, timeout: int) -> None:
         """Have a task that is about to park woken after ``timeout``; in a section."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def disarm(self, task: Task) -> None:
         """Take its alarm back; in a section."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def settle_count(self) -> None:
         """Let time act while nothing can run; in a section."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def stop_driving(self) -> None:
         """The test thread waits for nothing any more; in a section."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def describe(self) -> str:
         """Who runs, who waits where, what is due; in a section."""
-        raise NotImplementedError
 
     # -- tasks
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import abc
 import sys
 import threading
 from collections import deque
@@ -29,7 +30,7 @@ class Receiver(Protocol):
         """Take what was put; in a section."""
 
 
-class Sections:
+class Sections(abc.ABC):
     """``with sections:`` is one critical section.
 
     Attributes:
@@ -47,9 +48,9 @@ class Sections:
         # whoever has the lock, at the latest before it counts anybody as parked.
         self._late: deque[tuple[Receiver, Any]] = deque()
 
+    @abc.abstractmethod
     def before_release(self) -> None:
         """Do what every section ends with; in a section."""
-        raise NotImplementedError
 
     def acquire(self) -> None:
         """Begin a section; what was put before it is applied first.
