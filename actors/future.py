@@ -71,8 +71,8 @@ class Reply(pykka.ThreadingFuture[T]):
         Raises:
             pykka.Timeout: If there is no result after ``timeout``.
         """
-        if self._value is _UNSET:
-            self._wait(timeout)
+        while self._value is _UNSET and self._get_hook is None:
+            self._wait(timeout)  # it may end early, after an interrupt
         if self._get_hook is not None:
             return self._call_hook(self._get_hook, timeout)
         if self._exc_info is None:

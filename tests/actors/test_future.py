@@ -153,3 +153,12 @@ def test_completing_a_tell_or_a_foreign_future_never_raises() -> None:
     complete(foreign, error=ValueError())
 
     assert foreign.get() == "value"
+
+
+def test_a_wake_up_without_an_answer_ends_no_wait(clock: VirtualClock) -> None:
+    reply: Reply[int] = Reply(clock, awaited=True)
+    reply._wakes[0].put(None)
+    clock.call_later(1, reply.settle, 7)
+
+    assert reply.get() == 7
+    assert clock.monotonic() == 1
