@@ -30,7 +30,10 @@ __all__ = [
     "ChildAbandoned",
     "ChildDown",
     "ChildFailing",
+    "ChildInterrupted",
+    "ChildLeftDown",
     "ChildRestarted",
+    "ChildResumed",
     "ChildStarted",
     "ChildStopped",
     "JobAccepted",
@@ -198,6 +201,43 @@ class ChildAbandoned(NamedTuple):
     stack: str
 
 
+class ChildResumed(NamedTuple):
+    """A message failed and the decider said ``resume``: object and mailbox go on."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    error: BaseException
+
+
+class ChildInterrupted(NamedTuple):
+    """A child would not end in time, so ``Cancelled`` was thrown into its thread.
+
+    Its ``ChildDown`` follows; or ``ChildAbandoned``, should it not end even so.
+    """
+
+    supervisor: str
+    child: str
+    incarnation: int
+    why: str
+
+
+class ChildLeftDown(NamedTuple):
+    """A child failed too often and stays down; its siblings and its supervisor go on.
+
+    ``max_restarts`` is the child's own limit if it was that one, and ``None`` if the
+    supervisor's ``intensity`` within ``period`` was used up.
+    """
+
+    supervisor: str
+    child: str
+    incarnation: int
+    intensity: int
+    period: float
+    max_restarts: int | None
+    error: BaseException | None
+
+
 class TreeGaveUp(NamedTuple):
     """More restarts than ``intensity`` within ``period``: the children are stopped."""
 
@@ -227,6 +267,9 @@ SupervisionEvent: TypeAlias = (
     | ChildStopped
     | RestartScheduled
     | ChildAbandoned
+    | ChildResumed
+    | ChildInterrupted
+    | ChildLeftDown
     | TreeGaveUp
     | MessageUndelivered
 )
