@@ -1,7 +1,12 @@
 """Turns supervision events into log lines that do not flood.
 
 The first failure of a child is logged with its traceback.  Repeats of the same kind are
-counted, and one line in :data:`INTERVAL` seconds tells how many there were.
+counted, and one line in :data:`INTERVAL` seconds tells how many there were.  When many
+children of one supervisor fail alike, as 1,000 connections do whose server has gone,
+only the first :data:`ALIKE` are logged; the others are counted too.
+
+Each line says what happened, what happens next, and what one can do where that is not
+nothing.
 
 :Runs on: the supervisors' threads; one line now and then may tell another's count.
 :Owns: what was logged last for each child and kind of error.
@@ -11,11 +16,15 @@ counted, and one line in :data:`INTERVAL` seconds tells how many there were.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+import traceback
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from actors.events import (
     ChildDown,
+    ChildInterrupted,
+    ChildLeftDown,
     ChildRestarted,
+    ChildResumed,
     ChildStarted,
     ChildStopped,
     MessageUndelivered,
@@ -34,18 +43,43 @@ INTERVAL: Final = 10.0
 """Seconds between two lines about the same kind of failure of the same child."""
 QUIET: Final = 60.0
 """Seconds without a failure after which the next one is a first one again."""
+ALIKE: Final = 10
+"""How many children of one supervisor may fail alike, each with a first line."""
+KEPT: Final = 1000
+"""How many kinds of failures are remembered; children come and go by the thousand."""
+NAMED: Final = 5
+"""How many of the siblings that restart with a child are named."""
+LONGEST: Final = 300
+"""Characters of an error in its line; its traceback has all of them."""
 _NORMAL: Final = frozenset({"normal", "shutdown", "ignored"})
+
+_Sequel: TypeAlias = (
+    RestartScheduled
+    | TreeGaveUp
+    | ChildLeftDown
+    | ChildStopped
+    | ChildStarted
+    | ChildRestarted
+)
 
 
 class _Repeats:
-    """What was said of one kind of failure of one child."""
+    """What was said of one kind of failure."""
 
-    __slots__ = ("last", "said", "unsaid")
+    __slots__ = ("last", "said", "times", "unsaid")
 
     def __init__(self, now: float) -> None:
         self.said = now
         self.last = now
+        self.times = 0
         self.unsaid = 0
+
+
+class _Telling(NamedTuple):
+    """That a failure is to be told, and how."""
+
+    first: bool
+    more: str
 
 
 class CrashLog:
@@ -58,7 +92,7 @@ class CrashLog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._downs: dict[tuple[str, str], ChildDown] = {}
-        self._repeats: dict[tuple[str, str, str], _Repeats] = {}
+        self._repeats: dict[tuple[str, ...], _Repeats] = {}
 
     def __call__(self, event: Any) -> None:
         """Log one event."""
@@ -71,59 +105,114 @@ class CrashLog:
             case RestartScheduled():
                 self._tell(event, logging.WARNING, _restarting(event))
             case TreeGaveUp():
-                self._tell(event, logging.ERROR, _giving_up(event), always=True)
+                self._tell(event, logging.ERROR, _giving_up(event))
+            case ChildLeftDown():
+                self._tell(event, logging.ERROR, _left_down(event))
             case ChildStopped():
-                self._tell(event, logging.WARNING, "it is not started again")
+                fatal = event.kind == "fatal"
+                level = logging.ERROR if fatal else logging.WARNING
+                self._tell(event, level, _FATAL if fatal else _NO_MORE)
+            case ChildResumed():
+                self._tell_resumed(event)
+            case ChildInterrupted():
+                logger.warning(_INTERRUPTED, *event)
             case ChildStarted() | ChildRestarted():
+                # Its failure is untold if it came while its group was being stopped.
+                self._tell(event, logging.WARNING, "it runs again, with its group")
                 logger.debug("%s/%s runs (#%d)", *event[:3])
             case MessageUndelivered():
                 logger.debug("%s/%s: undelivered: %s", event[0], event[1], event.why)
 
-    def _tell(
-        self,
-        event: RestartScheduled | TreeGaveUp | ChildStopped,
-        level: int,
-        what_next: str,
-        *,
-        always: bool = False,
-    ) -> None:
+    def _tell(self, event: _Sequel, level: int, what_next: str) -> None:
         """Log the failure that led to ``event``, if it is time to."""
         down = self._downs.pop((event.supervisor, event.child), None)
         if down is None:
             return
-        first, unsaid = self._count(down, always=always)
-        if unsaid is None:
+        what = _WORDS.get(down.kind, down.kind)
+        # The stack of a thread left behind was logged when it was.
+        trace = "" if down.kind == "abandoned" else down.traceback
+        self._line(level, down, what, what_next, trace)
+
+    def _tell_resumed(self, event: ChildResumed) -> None:
+        trace = "".join(traceback.format_exception(event.error))
+        self._line(logging.WARNING, event, "failed on a message", _RESUMED, trace)
+
+    def _line(
+        self,
+        level: int,
+        failure: ChildDown | ChildResumed,
+        what: str,
+        what_next: str,
+        trace: str,
+    ) -> None:
+        """Log a failure, if it is time to; errors always are."""
+        telling = self._count(failure, always=level >= logging.ERROR)
+        if telling is None:
             return
         logger.log(
             level,
-            "%s/%s (#%d) %s (%r); %s%s%s",
-            down.supervisor,
-            down.child,
-            down.incarnation,
-            _WORDS.get(down.kind, down.kind),
-            down.error,
+            "%s/%s (#%d) %s (%s); %s%s%s",
+            *failure[:3],
+            what,
+            _shown(failure.error),
             what_next,
-            f"; {unsaid} more like it since the last line" if unsaid else "",
-            f"\n{down.traceback.rstrip()}" if first and down.traceback else "",
+            telling.more,
+            f"\n{trace.rstrip()}" if telling.first and trace else "",
         )
 
-    def _count(self, down: ChildDown, *, always: bool) -> tuple[bool, int | None]:
+    def _count(
+        self, failure: ChildDown | ChildResumed, *, always: bool
+    ) -> _Telling | None:
         """Whether this is a first one, and how many were not told; None: be silent."""
-        now = self._clock.monotonic()
-        key = (down.supervisor, down.child, type(down.error).__name__)
-        repeats = self._repeats.get(key)
-        if repeats is None or now - repeats.last >= QUIET:
-            self._repeats[key] = _Repeats(now)
-            return True, 0
+        now, kind = self._clock.monotonic(), type(failure.error).__name__
+        supervisor = failure.supervisor
+        own, is_first = self._recall(now, supervisor, failure.child, kind)
+        alike, _ = self._recall(now, supervisor, kind)
+        if now - alike.said >= INTERVAL:  # a new interval
+            alike.said, alike.times = now, 0
+        if not always:
+            if not is_first and now - own.said < INTERVAL:
+                own.unsaid += 1
+                return None
+            if is_first and alike.times >= ALIKE:
+                alike.unsaid += 1
+                return None
+        own.said = now
+        alike.times += is_first
+        more = f"; {own.unsaid} more like it since the last line" if own.unsaid else ""
+        if alike.unsaid:
+            more += f"; {alike.unsaid} more children of {supervisor} failed alike"
+        if is_first and alike.times == ALIKE:
+            more += f"; others that fail alike within {INTERVAL:g} s are only counted"
+        own.unsaid = alike.unsaid = 0
+        return _Telling(is_first, more)
+
+    def _recall(self, now: float, *key: str) -> tuple[_Repeats, bool]:
+        """What is known of a kind of failure, and whether that is nothing."""
+        repeats = self._repeats.pop(key, None)
+        is_new = repeats is None or now - repeats.last >= QUIET
+        if repeats is None:
+            repeats = _Repeats(now)
         repeats.last = now
-        if not always and now - repeats.said < INTERVAL:
-            repeats.unsaid += 1
-            return False, None
-        repeats.said = now
-        unsaid, repeats.unsaid = repeats.unsaid, 0
-        return False, unsaid
+        self._repeats[key] = repeats  # at the end: the one touched last
+        if len(self._repeats) > KEPT:
+            self._repeats.pop(next(iter(self._repeats)), None)
+        return repeats, is_new
 
 
+_NO_MORE: Final = "it is not started again"
+_RESUMED: Final = (
+    "resumed: it goes on with the next message, and does not handle this one again"
+)
+_FATAL: Final = (
+    "no restart can help: its tree is stopped, and wait() and the end of the with "
+    "block raise this error"
+)
+_INTERRUPTED: Final = (
+    "%s/%s (#%d) %s; interrupted: Cancelled was raised in its thread. If it waits in "
+    "a call of C code that cannot be seen before the call returns, and its thread is "
+    "left behind"
+)
 _WORDS: Final = {
     "failed": "crashed",
     "start_failed": "did not start",
@@ -135,7 +224,10 @@ _WORDS: Final = {
 
 def _restarting(event: RestartScheduled) -> str:
     others = [each for each in event.affected if each != event.child]
-    with_others = f" with {', '.join(others)}" if others else ""
+    named = ", ".join(others[:NAMED])
+    if len(others) > NAMED:
+        named += f" and {len(others) - NAMED} others"
+    with_others = f" with {named}" if others else ""
     when = f"in {event.delay:.3g} s" if event.delay else "now"
     return (
         f"restarting{with_others} {when}, {event.used} of {event.intensity} "
@@ -144,7 +236,36 @@ def _restarting(event: RestartScheduled) -> str:
 
 
 def _giving_up(event: TreeGaveUp) -> str:
+    above, nested, _ = event.supervisor.rpartition("/")
+    then = f"{above} decides what follows" if nested else "wait() raises the error"
     return (
-        f"giving up: more than {event.intensity} restarts in {event.period:g} s; "
-        f"all children of {event.supervisor} are stopped"
+        f"giving up: {_used_up(event)}; all children of {event.supervisor} are "
+        f"stopped, {then}. If such failures pass by themselves, a Backoff gives them "
+        f"time and a higher intensity more restarts"
     )
+
+
+def _left_down(event: ChildLeftDown) -> str:
+    limit = event.max_restarts
+    why = _used_up(event)
+    if limit is not None:
+        why = f"more than max_restarts={limit} restarts in a row"
+    return (
+        f"it stays down: {why}; the other children go on. When the cause is gone, "
+        f"restart_child({event.child!r}) of {event.supervisor} starts it again"
+    )
+
+
+def _used_up(event: TreeGaveUp | ChildLeftDown) -> str:
+    if not event.intensity:
+        return "intensity=0 allows no restart"
+    return f"more than {event.intensity} restarts in {event.period:g} s"
+
+
+def _shown(error: BaseException | None) -> str:
+    """An error in a line; one that cannot be shown still has its type."""
+    try:
+        text = repr(error)
+    except Exception:  # noqa: BLE001  # the host's class
+        text = f"{type(error).__name__}, which cannot be shown"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

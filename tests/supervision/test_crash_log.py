@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors.events import ChildDown, ChildStopped, RestartScheduled, TreeGaveUp
+from actors.events import (
+    ChildDown,
+    ChildInterrupted,
+    ChildLeftDown,
+    ChildRestarted,
+    ChildResumed,
+    ChildStopped,
+    RestartScheduled,
+    TreeGaveUp,
+)
 from supervision.crash_log import CrashLog
 
 if TYPE_CHECKING:
@@ -40,8 +49,15 @@ class Told:
             self._log(RestartScheduled(*who, 0.2, (child, "b"), 2, 3, 5.0))
         elif then == "give up":
             self._log(TreeGaveUp(*who, 3, 5.0, error))
+        elif then == "stay down":
+            self._log(ChildLeftDown(*who, 3, 5.0, None, error))
+        elif then == "run again":
+            self._log(ChildRestarted(*who))
         else:
             self._log(ChildStopped(*who, "failed"))
+
+    def tell(self, event: Any) -> None:
+        self._log(event)
 
     @property
     def lines(self) -> Any:
@@ -54,6 +70,7 @@ def told(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> Any:
 
 
 def test_first_crash_says_what_happened_what_follows_and_where(told: Told) -> None:
+    """R92."""
     told.fail()
 
     assert told.lines == [
@@ -65,6 +82,7 @@ def test_first_crash_says_what_happened_what_follows_and_where(told: Told) -> No
 def test_repeats_are_counted_and_told_once_in_a_while(
     told: Told, clock: VirtualClock
 ) -> None:
+    """R92."""
     for _ in range(5):
         told.fail()
         clock.advance(1)
@@ -79,6 +97,7 @@ def test_repeats_are_counted_and_told_once_in_a_while(
 
 
 def test_another_kind_of_error_is_a_first_one(told: Told) -> None:
+    """R92."""
     told.fail()
     told.fail(KeyError("x"))
     told.fail(child="other")
@@ -89,6 +108,7 @@ def test_another_kind_of_error_is_a_first_one(told: Told) -> None:
 def test_after_a_quiet_minute_a_crash_is_a_first_one(
     told: Told, clock: VirtualClock
 ) -> None:
+    """R92."""
     told.fail()
     clock.advance(60)
     told.fail()
@@ -99,6 +119,7 @@ def test_after_a_quiet_minute_a_crash_is_a_first_one(
 def test_giving_up_is_always_told_as_an_error(
     told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """R92."""
     told.fail()
     told.fail(then="give up")
 
@@ -107,13 +128,163 @@ def test_giving_up_is_always_told_as_an_error(
 
 
 def test_failure_without_a_restart_is_told(told: Told) -> None:
+    """R92."""
     told.fail(then="stop")
 
     assert "it is not started again" in told.lines[0]
 
 
 def test_normal_ends_are_not_told(told: Told, caplog: pytest.LogCaptureFixture) -> None:
-    told._log(ChildDown("tree", "kid", 1, "shutdown", None, ""))
-    told._log(ChildStopped("tree", "kid", 1, "shutdown"))
+    """R92."""
+    told.tell(ChildDown("tree", "kid", 1, "shutdown", None, ""))
+    told.tell(ChildStopped("tree", "kid", 1, "shutdown"))
 
     assert told.lines == []
+
+
+def test_giving_up_says_who_acts_next_and_what_helps(told: Told) -> None:
+    """R92: what happened, what happens next, what one can do."""
+    told.tell(ChildDown("tree/inner", "kid", 4, "failed", ValueError("boom"), ""))
+    told.tell(TreeGaveUp("tree/inner", "kid", 4, 0, 5.0, None))
+
+    [line] = told.lines
+    assert line == (
+        "tree/inner/kid (#4) crashed (ValueError('boom')); giving up: intensity=0 "
+        "allows no restart; all children of tree/inner are stopped, tree decides what "
+        "follows. If such failures pass by themselves, a Backoff gives them time and a "
+        "higher intensity more restarts"
+    )
+
+
+def test_child_left_down_is_an_error_that_says_how_to_start_it(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R92: always told, with what one can do."""
+    told.fail()
+    told.fail(then="stay down")
+
+    assert caplog.records[1].levelno == logging.ERROR
+    assert told.lines[1] == (
+        "tree/kid (#2) crashed (ValueError('boom')); it stays down: more than 3 "
+        "restarts in 5 s; the other children go on. When the cause is gone, "
+        "restart_child('kid') of tree starts it again"
+    )
+
+
+def test_child_left_down_by_its_own_limit_names_that_limit(told: Told) -> None:
+    """R92, R46."""
+    error = ValueError("boom")
+    told.tell(ChildDown("tree", "kid", 3, "failed", error, ""))
+    told.tell(ChildLeftDown("tree", "kid", 3, 3, 5.0, 2, error))
+
+    assert "it stays down: more than max_restarts=2 restarts in a row;" in told.lines[0]
+
+
+def test_resumed_failures_are_told_like_crashes(
+    told: Told, clock: VirtualClock
+) -> None:
+    """R92, R49: the first with its traceback, repeats with a count."""
+    for number in range(12):
+        try:
+            raise KeyError(number)
+        except KeyError as error:
+            told.tell(ChildResumed("tree", "kid", 1, error))
+        clock.advance(1)
+
+    first, second = told.lines
+    assert first.startswith(
+        "tree/kid (#1) failed on a message (KeyError(0)); resumed: it goes on with "
+        "the next message, and does not handle this one again\nTraceback"
+    )
+    assert second.endswith("; 9 more like it since the last line")
+
+
+def test_interruption_says_when_it_cannot_be_seen(told: Told) -> None:
+    """R92, R60."""
+    told.tell(ChildInterrupted("tree", "kid", 1, "did not stop in time"))
+
+    assert told.lines[0].startswith(
+        "tree/kid (#1) did not stop in time; interrupted: Cancelled was raised"
+    )
+
+
+def test_fatal_end_says_who_gets_the_error(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R92, R69."""
+    told.tell(ChildDown("tree", "kid", 1, "fatal", SystemExit(7), TRACEBACK))
+    told.tell(ChildStopped("tree", "kid", 1, "fatal"))
+
+    assert caplog.records[0].levelno == logging.ERROR
+    assert "SystemExit(7)" in told.lines[0]
+    assert "wait() and the end of the with block raise this error" in told.lines[0]
+
+
+def test_failure_while_its_group_stops_is_told_when_it_runs_again(told: Told) -> None:
+    """R92: no failure is lost because another child's came first."""
+    told.fail(then="run again")
+
+    assert told.lines[0].startswith(
+        "tree/kid (#1) crashed (ValueError('boom')); it runs again, with its group"
+    )
+
+
+def test_many_children_that_fail_alike_are_counted(
+    told: Told, clock: VirtualClock
+) -> None:
+    """R92: 1,000 connections whose server has gone do not flood the log."""
+    for number in range(1000):
+        told.fail(child=f"connection-{number}")
+    assert len(told.lines) == 10
+    assert "others that fail alike within 10 s are only counted" in told.lines[9]
+
+    clock.advance(10)
+    told.fail(child="another")
+
+    assert "; 990 more children of tree failed alike" in told.lines[10]
+    assert told.lines[10].endswith(TRACEBACK.rstrip())
+
+
+def test_storm_of_children_does_not_hide_another_kind_of_failure(told: Told) -> None:
+    """R92."""
+    for number in range(100):
+        told.fail(child=f"connection-{number}")
+    told.fail(KeyError("x"), child="connection-0")
+    told.fail(child="connection-1", then="give up")
+
+    assert "KeyError('x')" in told.lines[10]
+    assert "giving up" in told.lines[11]
+
+
+def test_what_is_remembered_of_children_that_come_and_go_is_bounded(told: Told) -> None:
+    """R92."""
+    for number in range(5000):
+        told.fail(child=f"connection-{number}")
+
+    assert len(told._log._repeats) <= 1000
+    assert not told._log._downs
+
+
+def test_restart_of_a_large_group_names_only_some(told: Told) -> None:
+    """R92."""
+    names = tuple(f"w-{number}" for number in range(30))
+    told.tell(ChildDown("tree", "w-0", 1, "failed", ValueError("boom"), ""))
+    told.tell(RestartScheduled("tree", "w-0", 1, 0.0, names, 1, 3, 5.0))
+
+    assert "restarting with w-1, w-2, w-3, w-4, w-5 and 24 others now" in told.lines[0]
+
+
+def test_odd_errors_and_names_are_told_all_the_same(told: Told) -> None:
+    """R92: a host's exception that cannot be shown, a long one, a per cent sign."""
+
+    class Unshowable(ValueError):
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    told.fail(Unshowable())
+    told.fail(KeyError("x" * 5000))
+    told.fail(child="100%s", then="stay down")
+
+    assert "(Unshowable, which cannot be shown)" in told.lines[0]
+    assert len(told.lines[1].partition("\n")[0]) < 500
+    assert "tree/100%s" in told.lines[2]
