@@ -11,10 +11,7 @@ spec's actor class.
 from __future__ import annotations
 
 import enum
-import math
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import (
@@ -31,7 +28,14 @@ from typing import (
 
 from actors import UNSET
 from actors.errors import ConfigurationError
-from supervision.strategies import Backoff, Strategy, intensity_needed
+from supervision._spec_checks import (
+    is_above_0,
+    is_count,
+    is_seconds,
+    is_value,
+    values_of,
+)
+from supervision.strategies import Backoff
 
 if TYPE_CHECKING:
     import pykka
@@ -40,12 +44,11 @@ if TYPE_CHECKING:
     from actors.cell import Unset
     from actors.ref import ActorRef
 
-__all__ = ["ChildSpec", "RestartType", "Siblings", "SupervisorSpec"]
+__all__ = ["ChildSpec", "RestartType", "Siblings"]
 
 A = TypeVar("A", bound="pykka.Actor")
 Mailbox: TypeAlias = Literal["keep", "fresh"]
 Hooks: TypeAlias = Literal["on_failure", "on_stop"]
-Start: TypeAlias = Literal["ordered", "parallel"]
 
 DEFAULT_SHUTDOWN: Final = 5.0
 DEFAULT_START_TIMEOUT: Final = 30.0
@@ -206,95 +209,6 @@ class ChildSpec(Generic[A]):
         return bool(getattr(self.actor_class, "is_supervisor", False))
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class SupervisorSpec:
-    """What a supervisor is told about itself.
-
-    Attributes:
-        strategy: A :class:`Strategy` or its value.
-        children: The specs, in the order of start; the reverse is the order of stop.
-        intensity: How many restarts within ``period`` are not too many.
-        period: Seconds.
-        start: ``"ordered"``: each child starts when the one before it runs;
-            ``"parallel"``: all at once.
-
-    Raises:
-        ConfigurationError: If a field is not allowed, or an id is used twice.
-    """
-
-    strategy: Strategy
-    children: tuple[ChildSpec[Any], ...]
-    intensity: int
-    period: float
-    start: Start
-
-    def __init__(
-        self,
-        strategy: Strategy | str,
-        children: Iterable[ChildSpec[Any]],
-        *,
-        intensity: int = 3,
-        period: float = 5.0,
-        start: Start = "ordered",
-    ) -> None:
-        _check_flag(
-            _is_value(Strategy, strategy), "strategy", strategy, _values_of(Strategy)
-        )
-        _check_flag(_is_count(intensity), "intensity", intensity, "an int of 0 or more")
-        _check_flag(_is_above_0(period), "period", period, "seconds above 0")
-        _check_flag(
-            start in {"ordered", "parallel"}, "start", start, "'ordered' or 'parallel'"
-        )
-        set_field = object.__setattr__
-        set_field(self, "strategy", Strategy(strategy))
-        set_field(self, "children", _check_children(children))
-        set_field(self, "intensity", intensity)
-        set_field(self, "period", float(period))
-        set_field(self, "start", start)
-        self._warn_of_short_window()
-
-    def _warn_of_short_window(self) -> None:
-        for child in self.children:
-            if child.backoff is None:
-                continue
-            needed = intensity_needed(child.backoff, self.period)
-            if self.intensity < needed:
-                text = (
-                    f"child {child.id!r}: its backoff is cut short, because a child "
-                    f"that always fails is given up after {self.intensity} restarts "
-                    f"in {self.period:g} s; intensity={needed} would let it run"
-                )
-                warnings.warn(text, stacklevel=4)
-
-
-# -- checks: each says what a field must be
-
-
-def _is_seconds(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value >= 0  # False for NaN
-    )
-
-
-def _is_above_0(value: object) -> bool:
-    return _is_seconds(value) and value != 0 and not math.isinf(value)  # type: ignore[arg-type]  # a number by now
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_value(kind: type[enum.Enum], value: object) -> bool:
-    return isinstance(value, kind) or value in [each.value for each in kind]
-
-
-def _values_of(kind: type[enum.Enum]) -> str:
-    *most, last = [repr(each.value) for each in kind]
-    return f"{', '.join(most)} or {last}"
-
-
 _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "args": (
         lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Mapping),
@@ -305,19 +219,19 @@ _FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         "a mapping, or a callable of the siblings that returns one",
     ),
     "id": (lambda v: isinstance(v, str) and bool(v), "a string that is not empty"),
-    "restart": (lambda v: _is_value(RestartType, v), _values_of(RestartType)),
+    "restart": (lambda v: is_value(RestartType, v), values_of(RestartType)),
     "shutdown": (
-        lambda v: v is None or _is_seconds(v),
+        lambda v: v is None or is_seconds(v),
         "seconds of 0 or more, or None for no limit",
     ),
     "start_timeout": (
-        lambda v: v is None or _is_above_0(v),
+        lambda v: v is None or is_above_0(v),
         "seconds above 0, or None for no limit",
     ),
     "backoff": (lambda v: v is None or isinstance(v, Backoff), "a Backoff or None"),
     "mailbox": (lambda v: v in ("keep", "fresh"), "'keep' or 'fresh'"),
     "capacity": (
-        lambda v: v is UNSET or v is None or (_is_count(v) and v >= 1),
+        lambda v: v is UNSET or v is None or (is_count(v) and v >= 1),
         "an int of 1 or more, or None for no bound",
     ),
     "after_start": (
@@ -356,32 +270,3 @@ def _check_nested(spec: ChildSpec[Any]) -> None:
     except (ConfigurationError, TypeError) as error:
         msg = f"child {spec.id!r}: {error}"
         raise ConfigurationError(msg) from error
-
-
-def _check_flag(allowed: bool, name: str, value: object, must_be: str) -> None:  # noqa: FBT001
-    if not allowed:
-        msg = f"supervisor: {name} must be {must_be}, got {value!r}"
-        raise ConfigurationError(msg)
-
-
-def _check_children(children: Iterable[ChildSpec[Any]]) -> tuple[ChildSpec[Any], ...]:
-    _check_flag(
-        not isinstance(children, Iterator),
-        "children",
-        children,
-        "a tuple or list; the first start would use up an iterator",
-    )
-    specs = tuple(children)
-    for place, spec in enumerate(specs):
-        given: object = spec  # typed wider than promised: hosts without a type checker
-        if not isinstance(given, ChildSpec):
-            msg = f"supervisor: children[{place}] must be a ChildSpec, got {spec!r}"
-            raise ConfigurationError(msg)
-    for name, count in Counter(spec.id for spec in specs).items():
-        if count > 1:
-            msg = (
-                f"child {name!r}: id must be unique, but {count} children have it; "
-                "give them id="
-            )
-            raise ConfigurationError(msg)
-    return specs

@@ -35,9 +35,9 @@ from supervision.strategies import RestartWindow
 if TYPE_CHECKING:
     import random
 
-    from supervision.child_spec import SupervisorSpec
     from supervision.child_state import DueKind, Hands, Notice
     from supervision.groups import Group
+    from supervision.supervisor_spec import SupervisorSpec
 
 __all__ = ["Machine"]
 

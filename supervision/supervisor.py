@@ -16,13 +16,13 @@ import functools
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from actors import Actor, Cell, Down, Failing, Started, ambient_clock
-from supervision.child_spec import SupervisorSpec
 from supervision.child_state import Child, Due, Mode
 from supervision.errors import StartFailed, SupervisorGaveUp
 from supervision.hands import CellHands, make_cell
 from supervision.last_will import LastWill
 from supervision.machine import Machine
 from supervision.supervisor_ref import Budget, SupervisorRef
+from supervision.supervisor_spec import SupervisorSpec
 from supervision.tree import Board, Painter, Refs, Tree
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from actors.events import Listener
     from actors.exits import Exit, Notice, StopRequest
     from actors.ref import ActorRef
-    from supervision.child_spec import ChildSpec, Start
+    from supervision.child_spec import ChildSpec
     from supervision.child_state import Timer
     from supervision.strategies import Strategy
+    from supervision.supervisor_spec import Start
 
 __all__ = ["StartFailed", "Supervisor", "SupervisorGaveUp", "SupervisorRef"]
 

@@ -8,8 +8,9 @@ import pykka
 import pytest
 
 from actors.errors import ConfigurationError
-from supervision.child_spec import ChildSpec, RestartType, SupervisorSpec
+from supervision.child_spec import ChildSpec, RestartType
 from supervision.strategies import Backoff, Strategy
+from supervision.supervisor_spec import SupervisorSpec
 
 
 class Plain(pykka.ThreadingActor):

@@ -10,11 +10,12 @@ import pytest
 
 from actors.events import ChildDown, ChildStopped, RestartScheduled, TreeGaveUp
 from actors.exits import Exit, ExitKind
-from supervision.child_spec import ChildSpec, SupervisorSpec
+from supervision.child_spec import ChildSpec
 from supervision.child_state import Child, Due, Mode, State
 from supervision.errors import StartFailed
 from supervision.machine import Machine
 from supervision.strategies import Backoff
+from supervision.supervisor_spec import SupervisorSpec
 
 BOOM = ValueError("boom")
 FAILED = Exit("failed", BOOM)
