@@ -88,6 +88,7 @@ class StopToken:
         "_callbacks",
         "_children",
         "_clock",
+        "_limit",
         "_parent",
         "_reasons",
         "_shield",
@@ -115,6 +116,7 @@ class StopToken:
         self._parent: StopToken | None = None
         self._children: dict[weakref.ref[StopToken], None] = {}  # as they were made
         self._shield = False
+        self._limit: float | None = None  # its own, a moment on the clock
         self._stale: deque[_Limit] | None = None
         # Invariant: a phase is in _reasons before the flag of that phase is set.
         self._reasons: dict[Phase, str] = {}
@@ -156,15 +158,17 @@ class StopToken:
             token.drain(self._reasons[_DRAIN])
             if self.cancelled and not shield:
                 token.cancel(self._reasons[_CANCEL])
-        if timeout is not None and not token.cancelled:
+        if timeout is not None:
             self._cancel_after(timeout, token)
         return token
 
     def _cancel_after(self, timeout: float, token: StopToken) -> None:
         if timeout == math.inf:
             return
+        token._limit = self._clock.monotonic() + timeout
         if timeout == 0:
             token.cancel(_timeout_passed(timeout))
+        if token.cancelled:
             return
         # A dropped token's timer cannot be cancelled by the finaliser, which may run
         # inside the clock's lock: it leaves the timer here for the next call.
@@ -187,6 +191,21 @@ class StopToken:
     def reason(self) -> str:
         """The first reason given for the present phase; empty while running."""
         return self._reasons.get(self.phase, "")
+
+    @property
+    def deadline(self) -> float | None:
+        """The moment on the clock that cancels it unless it is cancelled before.
+
+        The first of its own timeout's and those of the tokens above, up to a shield,
+        which keeps theirs out.  ``None`` if there is none.
+        """
+        first, token = math.inf, self
+        while True:
+            if token._limit is not None:
+                first = min(first, token._limit)
+            if token._shield or token._parent is None:
+                return None if first == math.inf else first
+            token = token._parent
 
     # -- signalling
 

@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors.base import Actor
 from actors.clock import SYSTEM_CLOCK, Empty, SystemClock
 from actors.errors import ConfigurationError
+from actors.exits import Exit
 from actors.stop_token import Phase, StopToken
 from actors.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.actors.conftest import FakeSupervisor
 
 LIMIT = 60.0
 
@@ -75,7 +79,7 @@ def callbacks_done() -> None:
 
 
 def test_phases_only_rise_and_cancel_implies_drain() -> None:
-    """R81."""
+    """R81: phases only rise, CANCEL implies DRAIN."""
     token = StopToken()
     assert (token.phase, token.draining, token.cancelled) == (0, False, False)
     assert Phase.RUNNING < Phase.DRAIN < Phase.CANCEL
@@ -91,6 +95,7 @@ def test_phases_only_rise_and_cancel_implies_drain() -> None:
 
 
 def test_cancel_of_a_running_token_shows_draining_too() -> None:
+    """R81: a token that was cancelled at once is draining too."""
     token = StopToken()
 
     token.cancel("now")
@@ -100,7 +105,7 @@ def test_cancel_of_a_running_token_shows_draining_too() -> None:
 
 
 def test_first_reason_of_each_phase_wins() -> None:
-    """R83."""
+    """R83: the first reason of each phase wins."""
     token = StopToken()
     assert token.reason == ""
 
@@ -114,6 +119,7 @@ def test_first_reason_of_each_phase_wins() -> None:
 
 
 def test_own_reason_stays_when_the_parent_is_signalled_later() -> None:
+    """R83: a token's own reason came first."""
     root = StopToken()
     child = root.child()
     grandchild = child.child()
@@ -136,8 +142,8 @@ def test_repr_tells_name_phase_and_reason() -> None:
 # -- who is told
 
 
-def test_cancel_reaches_descendants_only() -> None:
-    """R82, D30."""
+def test_d30_token_descendants_only() -> None:
+    """R82: a signal reaches all below, never parent or siblings."""
     root = StopToken(name="root")
     t, s = root.child("t"), root.child("s")
     c1, c2 = t.child("c1"), t.child("c2")
@@ -150,8 +156,8 @@ def test_cancel_reaches_descendants_only() -> None:
     assert [token.phase for token in (root, s)] == [Phase.RUNNING] * 2
 
 
-def test_child_of_a_cancelled_token_is_born_cancelled() -> None:
-    """R82, D31."""
+def test_d31_token_born_cancelled() -> None:
+    """R82: under a cancelled token a child is born cancelled."""
     parent = StopToken()
     parent.drain("closing")
     parent.cancel("timeout")
@@ -166,6 +172,7 @@ def test_child_of_a_cancelled_token_is_born_cancelled() -> None:
 
 
 def test_child_of_a_draining_token_is_born_draining_and_can_be_cancelled() -> None:
+    """R82: under a draining token a child is born draining."""
     root = StopToken()
     root.drain("closing")
 
@@ -177,6 +184,7 @@ def test_child_of_a_draining_token_is_born_draining_and_can_be_cancelled() -> No
 
 
 def test_nothing_is_ever_unsignalled() -> None:
+    """R82: what is signalled stays so."""
     root = StopToken()
     root.cancel()
 
@@ -185,7 +193,7 @@ def test_nothing_is_ever_unsignalled() -> None:
 
 
 def test_signal_goes_past_a_token_that_another_thread_is_marking() -> None:
-    """The other thread has marked the middle token and not yet come to its child."""
+    """R82: another thread has marked the middle token, not yet its child."""
     root = StopToken()
     middle = root.child()
     leaf = middle.child()
@@ -201,7 +209,7 @@ def test_signal_goes_past_a_token_that_another_thread_is_marking() -> None:
 @pytest.mark.concurrent
 @pytest.mark.usefixtures("fast_switching")
 def test_every_descendant_shows_the_signal_when_it_returns() -> None:
-    """R82 under threads that signal at all levels and make children meanwhile."""
+    """R82: all show it on return, while threads signal and make children."""
     for seed in range(10):
         signalled_while_growing(seed)
 
@@ -247,6 +255,7 @@ def is_below(token: StopToken | None, ancestor: StopToken) -> bool:
 @pytest.mark.concurrent
 @pytest.mark.usefixtures("fast_switching")
 def test_signal_that_meets_another_one_on_its_way_waits_for_no_promise() -> None:
+    """R82: all show it on return, also where signals meet."""
     for _ in range(5):
         chain = [StopToken()]
         for _ in range(1_000):
@@ -263,7 +272,7 @@ def test_signal_that_meets_another_one_on_its_way_waits_for_no_promise() -> None
 
 
 def test_dropped_token_leaves_no_trace_in_its_parent() -> None:
-    """R86."""
+    """R86: a dropped token leaves no trace in its parent."""
     root = StopToken()
     kept = root.child("kept")
 
@@ -279,7 +288,7 @@ def test_dropped_token_leaves_no_trace_in_its_parent() -> None:
 
 
 def test_dropped_middle_token_still_passes_signals() -> None:
-    """R86."""
+    """R86: a dropped middle token still passes signals."""
     root = StopToken()
     grandchild = root.child().child()
 
@@ -300,7 +309,7 @@ def test_finished_waits_and_taken_back_callbacks_leave_no_trace() -> None:
 
 
 def test_very_deep_tree_is_signalled_and_dropped_without_recursion() -> None:
-    """R86."""
+    """R86: depth has no limit."""
     root = StopToken()
     token = root
     for _ in range(10_000):
@@ -319,7 +328,7 @@ def test_very_deep_tree_is_signalled_and_dropped_without_recursion() -> None:
 
 
 def test_callback_runs_once_per_phase_with_the_reason_of_its_phase() -> None:
-    """R83."""
+    """R83: a callback runs once, with its phase's reason."""
     token = StopToken()
     told: list[str] = []
     token.on_cancel(lambda reason: told.append(f"cancel {reason}"))
@@ -349,7 +358,7 @@ def test_cancel_runs_drain_callbacks_before_cancel_callbacks() -> None:
 
 
 def test_callback_registered_late_runs_once() -> None:
-    """R83."""
+    """R83: a callback that is registered late runs once."""
     token = StopToken()
     token.cancel("before")
     told: list[str] = []
@@ -391,7 +400,7 @@ def test_callback_never_runs_in_the_signalling_or_registering_thread() -> None:
 def test_raising_callback_is_logged_and_stops_nothing(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """R83."""
+    """R83: a callback that raises stops nothing."""
 
     def fail(reason: str) -> None:
         raise error
@@ -456,6 +465,7 @@ def test_callback_may_signal_and_register() -> None:
 @pytest.mark.concurrent
 @pytest.mark.usefixtures("fast_switching")
 def test_racing_signals_and_registrations_run_each_callback_once() -> None:
+    """R83: each callback runs once, whatever races."""
     for _ in range(10):
         register_while_signalled()
 
@@ -551,7 +561,7 @@ def test_no_call_is_lost_when_the_virtual_callback_thread_is_ending(
 
 
 def test_wait_returns_at_once_when_signalled(clock: VirtualClock) -> None:
-    """R84."""
+    """R84: a wait ends at the signal."""
     root = StopToken()
     token = root.child()
     seen: list[tuple[bool, float]] = []
@@ -569,7 +579,7 @@ def test_wait_returns_at_once_when_signalled(clock: VirtualClock) -> None:
 
 
 def test_wait_times_out_exactly_on_the_clock(clock: VirtualClock) -> None:
-    """R84."""
+    """R84: a wait's timeout is the clock's."""
     token = StopToken()
     seen: list[tuple[bool, float]] = []
     start = clock.monotonic()
@@ -713,6 +723,7 @@ def test_whoever_is_woken_finds_the_whole_tree_told() -> None:
 @pytest.mark.concurrent
 @pytest.mark.usefixtures("fast_switching")
 def test_no_waiter_is_missed_by_a_racing_signal() -> None:
+    """R84: no waiter is missed by a racing signal."""
     for _ in range(50):
         root = StopToken()
         tokens = [root.child().child() for _ in range(4)]
@@ -727,7 +738,7 @@ def check_woken(token: StopToken) -> None:
 
 
 def test_shield_keeps_cancel_of_ancestors_out_but_not_drain() -> None:
-    """R87."""
+    """R87: a shield keeps CANCEL of those above out, not DRAIN."""
     root = StopToken()
     shielded = root.child(shield=True)
     below = shielded.child()
@@ -740,7 +751,7 @@ def test_shield_keeps_cancel_of_ancestors_out_but_not_drain() -> None:
 
 
 def test_shielded_token_obeys_its_own_cancel() -> None:
-    """R87."""
+    """R87: a shielded token obeys its own cancel."""
     root = StopToken()
     shielded = root.child(shield=True)
     below = shielded.child()
@@ -752,7 +763,7 @@ def test_shielded_token_obeys_its_own_cancel() -> None:
 
 
 def test_timeout_cancels_the_token_and_all_below_it(clock: VirtualClock) -> None:
-    """R87."""
+    """R87: a timeout cancels its token and all below."""
     root = StopToken()
     limited = root.child(timeout=5)
     below = limited.child(timeout=60)
@@ -766,7 +777,7 @@ def test_timeout_cancels_the_token_and_all_below_it(clock: VirtualClock) -> None
 
 
 def test_shield_keeps_timeouts_of_ancestors_out(clock: VirtualClock) -> None:
-    """R87."""
+    """R87: a shield keeps timeouts of those above out, not its own."""
     limited = StopToken().child(timeout=5)
     shielded = limited.child(shield=True, timeout=8)
 
@@ -777,7 +788,51 @@ def test_shield_keeps_timeouts_of_ancestors_out(clock: VirtualClock) -> None:
     assert shielded.cancelled
 
 
+def test_deadline_is_the_first_of_its_own_and_those_above(clock: VirtualClock) -> None:
+    """R87: the deadline is the first of those up to a shield."""
+    now = clock.monotonic()
+    root = StopToken()
+    five = root.child(timeout=5)
+    shielded = five.child(shield=True)
+
+    assert root.deadline is root.child().deadline is None
+    assert root.child(timeout=math.inf).deadline is None
+    assert five.deadline == five.child().child().deadline == now + 5
+    assert five.child(timeout=3).child(timeout=8).deadline == now + 3
+    assert shielded.deadline is None
+    assert shielded.child(timeout=9).deadline == now + 9
+    assert five.child(shield=True, timeout=7).child().deadline == now + 7
+
+
+def test_deadline_is_when_the_token_is_cancelled(clock: VirtualClock) -> None:
+    """R87: nothing is cancelled before its deadline, nor later."""
+    rng = random.Random(7)
+    tokens = [StopToken()]
+    for _ in range(50):
+        timeout = rng.choice([None, float(rng.randint(1, 60))])
+        parent, shield = rng.choice(tokens), rng.random() < 0.2
+        tokens.append(parent.child(shield=shield, timeout=timeout))
+
+    for _ in range(60):
+        clock.advance(1)
+        now = clock.monotonic()
+        past = [t.deadline is not None and t.deadline <= now for t in tokens]
+        assert past == [token.cancelled for token in tokens]
+
+
+def test_deadline_is_told_of_a_token_that_was_born_cancelled() -> None:
+    """R87: a limit under a cancelled token is known, and arms no timer."""
+    root = StopToken()
+    root.cancel()
+
+    born = root.child(timeout=5)
+
+    assert born.deadline is not None
+    assert born.cancelled
+
+
 def test_timeout_of_nothing_cancels_at_once() -> None:
+    """R87: a timeout of 0 has passed."""
     assert StopToken().child(timeout=0).cancelled
 
 
@@ -798,6 +853,61 @@ def test_timers_of_dropped_tokens_are_cancelled(clock: VirtualClock) -> None:
     assert deadline is not None
     assert deadline - clock.monotonic() == 2_000
     assert not last.cancelled
+
+
+# -- who has one
+
+
+def test_tree_of_actors_has_a_token_for_each(supervisor: FakeSupervisor) -> None:
+    """R81: a tree's tokens are a tree too; DRAIN and CANCEL go down it."""
+    first, second = (supervisor.start(Holder) for _ in range(2))
+    tokens = [cell.ref.ask("token") for cell in (first, second)]
+    assert [token.phase for token in tokens] == [Phase.RUNNING] * 2
+
+    supervisor.token.drain("closing")
+    assert [token.reason for token in tokens] == ["closing"] * 2
+    assert not any(token.cancelled for token in tokens)
+    first.stop_now("first alone")
+
+    assert [token.cancelled for token in tokens] == [True, False]
+    assert supervisor.ended(first) == Exit("shutdown")
+
+
+def test_each_incarnation_has_a_fresh_token(supervisor: FakeSupervisor) -> None:
+    """R88: a restart starts with an unsignalled token of its own."""
+    cell = supervisor.start(Holder)
+    old = cell.ref.ask("token")
+    cell.ref.tell("cancel and fail")
+
+    supervisor.restart(cell)
+
+    new = cell.ref.ask("token")
+    assert (old.cancelled, new.phase) == (True, Phase.RUNNING)
+    supervisor.token.cancel("above")
+    assert new.reason == "above"
+
+
+def test_incarnation_under_a_signalled_parent_is_born_signalled(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R88: a restart starts with a signalled token only if the parent is signalled."""
+    cell = supervisor.start(Holder)
+    supervisor.token.drain("closing")
+    cell.ref.tell("cancel and fail")
+
+    supervisor.restart(cell)
+
+    assert cell.ref.ask("token").reason == "closing"
+
+
+class Holder(Actor):
+    """Hands out its token, or fails."""
+
+    def on_receive(self, message: Any) -> StopToken:
+        if message == "cancel and fail":
+            self.stop_token.cancel()
+            raise ValueError(message)
+        return self.stop_token
 
 
 # -- which clock
@@ -845,7 +955,7 @@ def test_plain_tokens_start_no_thread() -> None:
 
 @pytest.mark.real
 def test_signalling_from_a_signal_handler_never_deadlocks() -> None:
-    """R85: the handler interrupts the main thread in every place of every method."""
+    """R85: a signal handler may signal wherever it interrupts."""
     current = StopToken()
     runs = 0
     called: Counter[int] = Counter()
