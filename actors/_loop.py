@@ -137,11 +137,11 @@ class ReceiveLoop:
                 reply, error=ActorDeadError(f"{cell.ref} stopped while handling it")
             )
             if reply is None:
-                cell.keep_undelivered(message, "stopped while handling it")
+                cell.remains.keep(message, "stopped while handling it")
             return Exit("shutdown", message=message)
         told = error.error if isinstance(error, Crash) else error
         if reply is None:
-            cell.keep_undelivered(message, "its handler raised", told)
+            cell.remains.keep(message, "its handler raised", told)
             return self._failed(told, message)
         if not isinstance(error, (Exception, Cancelled)):
             complete(reply, error=error)

@@ -7,45 +7,44 @@ is left behind, harmless.
 
 :Runs on: the thread of whoever supervises the cell; ``notify``, ``stopping_for`` and
     ``incarnation_ended`` on the incarnation's; readers on any.
-:Owns: the ref, the mailbox, the list of undelivered messages, the list of zombies.
-:Guards: ``_lock`` guards ``_ending``, ``final``, ``_watchers``, ``_zombies``,
-    ``_stop_replies``, ``undelivered`` and its count.
+:Owns: the ref, the mailbox, what is left of earlier incarnations.
+:Guards: ``_lock`` guards ``_ending``, ``final``, ``_watchers`` and ``_stop_replies``.
 :Blocks: nothing, but that a plain actor's ``BaseException`` stops all actors.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import uuid
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import pykka
 
 from actors._loop import StopNow
 from actors._numbers import Numbers
+from actors._remains import Remains, guarded
 from actors._unset import UNSET, Unset
 from actors.clock import ambient_clock
 from actors.errors import ConfigurationError
-from actors.exits import Down, Exit, Undelivered, Zombie
+from actors.exits import Down, Exit
 from actors.future import complete
 from actors.incarnation import Incarnation
 from actors.mailbox import Mailbox
-from actors.ref import ActorDeadError, ActorRef, ActorRestarted, StopMarker
+from actors.ref import ActorDeadError, ActorRef
 from actors.stop_token import StopToken
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Mapping, Sequence
 
     from actors.clock import Clock
-    from actors.exits import Notice
+    from actors.exits import Notice, Undelivered, Zombie
 
 __all__ = ["Cell", "Incarnation", "UNSET", "Unset"]
 
 logger = logging.getLogger("headrace.cell")
 
-UNDELIVERED_KEPT: Final = 1000
-"""How many undelivered messages a cell keeps; older ones are only counted."""
 Capacity: TypeAlias = int | Unset | None
 Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None"
 
@@ -93,8 +92,7 @@ class Cell:
         final: How the cell ended, or ``None`` while it may run again.
         stopped: An event, set when the cell has ended.
         dead: The same as a plain flag.
-        undelivered: The last of the undelivered messages.
-        undelivered_count: How many there were in all.
+        remains: What is left of the incarnations: messages and threads.
     """
 
     def __init__(
@@ -137,25 +135,22 @@ class Cell:
         self.parent = parent
         self.on_crash = on_crash
         self.supervised = supervised
-        self.on_undelivered = on_undelivered
         self.after_start = after_start
         self.urn = uuid.uuid4().urn
         self.mailbox = Mailbox(self._bound(capacity), clock=self.clock)
         self._fresh = mailbox == "fresh"
+        self.remains = Remains(self, on_undelivered)
         self.stopped = self.clock.event()
         self.dead = False
         self.number = 0
         self.incarnation: Incarnation | None = None
         self.last_exit: Exit | None = None
         self.final: Exit | None = None
-        self.undelivered: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
-        self.undelivered_count = 0
         self.stops_done = 0  # stops for this and earlier incarnations are carried out
         self._ending = False
         self._stop_replies: list[Any] = []
         self._leftovers: list[Any] = []
-        self._watchers: list[Callable[[Exit], object]] = []
-        self._zombies: tuple[Zombie, ...] = ()
+        self._watchers: dict[Callable[[Exit], object], None] = {}
         self._condemned: Sequence[pykka.ActorRef[Any]] | None = None
         self._lock = self.clock.lock()
         self.ref: ActorRef[Any] = ActorRef(self)
@@ -190,7 +185,7 @@ class Cell:
         if self.number == 0:
             pykka.ActorRegistry.register(self.ref)
         elif self._fresh:
-            self._drop_queued()
+            self.remains.drop_queued()
         run = Incarnation(self)
         suffix = "" if run.number == 1 else f"#{run.number}"
         run.start(f"{self.thread_name}{suffix}", daemon=True)
@@ -227,8 +222,7 @@ class Cell:
         self.mailbox.revoke()
         zombie = run.as_zombie(why)
         stack = zombie.stack
-        with self._lock:
-            self._zombies += (zombie,)
+        self.remains.add_zombie(zombie)
         run.give_up_hand()
         self.last_exit = Exit("abandoned", traceback=stack)
         logger.critical(
@@ -236,13 +230,23 @@ class Cell:
             self.name, why, zombie.thread, stack,
         )  # fmt: skip
         if run.ended:  # it had gone by the time it was listed
-            self.forget_zombie(run.number)
+            self.remains.forget_zombie(run.number)
         return stack
 
     @property
     def zombies(self) -> tuple[Zombie, ...]:
         """The threads left behind that still run."""
-        return self._zombies
+        return self.remains.zombies
+
+    @property
+    def undelivered(self) -> deque[Undelivered]:
+        """The last of the messages that nobody will handle."""
+        return self.remains.undelivered
+
+    @property
+    def undelivered_count(self) -> int:
+        """How many messages became undelivered in all."""
+        return self.remains.undelivered_count
 
     def finalize(self, exit: Exit) -> bool:  # noqa: A002  # the word used everywhere
         """End the cell: it will never run again.
@@ -260,13 +264,13 @@ class Cell:
         self.close()
         with self._lock:  # not before: a watcher that comes now is told at once
             self.final = exit
-            watchers, self._watchers = self._watchers, []
+            watchers, self._watchers = self._watchers, {}
         leftovers, self._leftovers = self._leftovers, []
         for envelope in leftovers:
-            self._refuse(envelope)
+            self.remains.refuse(envelope)
         self.answer_stops()
-        for fn in watchers:
-            self._tell_watcher(fn, exit)
+        for watcher in watchers:
+            watcher(exit)
         return True
 
     def close(self) -> None:
@@ -279,23 +283,32 @@ class Cell:
             return
         for envelope in self.mailbox.close():
             if envelope.reply_to is None:
-                self.keep_undelivered(envelope.message, "stopped before handling it")
+                self.remains.keep(envelope.message, "stopped before handling it")
             else:
                 self._leftovers.append(envelope)
         pykka.ActorRegistry.unregister(self.ref)
         self.dead = True
         self.stopped.set()
 
-    def on_final(self, fn: Callable[[Exit], object]) -> None:
+    def on_final(self, fn: Callable[[Exit], object]) -> Callable[[], None]:
         """Call ``fn(exit)`` once when the cell ends, or now if it has.
 
         It runs on the thread that ends the cell; an exception is logged.
+
+        Returns:
+            Takes ``fn`` back, if it has not been called.
         """
+        watcher = functools.partial(guarded, fn)
         with self._lock:
             if self.final is None:
-                self._watchers.append(fn)
-                return
-        self._tell_watcher(fn, self.final)
+                self._watchers[watcher] = None
+                return functools.partial(self._forget_watcher, watcher)
+        watcher(self.final)
+        return _nothing
+
+    def _forget_watcher(self, watcher: Callable[[Exit], object]) -> None:
+        with self._lock:
+            self._watchers.pop(watcher, None)
 
     def suspend(self) -> None:
         """Leave data in the mailbox; only control is read until ``resume``."""
@@ -353,48 +366,6 @@ class Cell:
             others = pykka.ActorRegistry.get_all()
             self._condemned = [ref for ref in others if ref.actor_urn != self.urn]
 
-    def keep_undelivered(
-        self, message: Any, why: str, error: BaseException | None = None
-    ) -> None:
-        """Note a message that will not be handled; a plain start keeps none."""
-        if not self.supervised:
-            return
-        record = Undelivered(message, self.name, self.number, why, error)
-        with self._lock:
-            kept = self.undelivered  # let go of at the return, not inside: finalisers
-            _oldest = kept.popleft() if len(kept) == kept.maxlen else None
-            kept.append(record)
-            self.undelivered_count += 1
-        if self.on_undelivered is not None:
-            self._tell_watcher(self.on_undelivered, record)
 
-    def forget_zombie(self, number: int) -> None:
-        """A thread that had been left behind has ended."""
-        with self._lock:
-            self._zombies = tuple(z for z in self._zombies if z.number != number)
-
-    def _drop_queued(self) -> None:
-        for envelope in self.mailbox.take_data():
-            if type(envelope.message) is StopMarker:
-                self.mailbox.put(envelope, force=True)
-            elif envelope.reply_to is None:
-                self.keep_undelivered(
-                    envelope.message, "restarted with a fresh mailbox"
-                )
-            else:
-                error = ActorRestarted(f"{self.ref} was restarted")
-                complete(envelope.reply_to, error=error)
-
-    def _refuse(self, envelope: Any) -> None:
-        if type(envelope.message) is StopMarker:
-            complete(envelope.reply_to, value=True)
-            return
-        message = f"{self.ref} stopped before handling the message"
-        complete(envelope.reply_to, error=ActorDeadError(message))
-
-    @staticmethod
-    def _tell_watcher(fn: Callable[[Any], object], value: object) -> None:
-        try:
-            fn(value)
-        except Exception:  # a watcher's own: nobody else's business
-            logger.exception("%r failed on %r; nothing else is affected", fn, value)
+def _nothing() -> None:
+    """What takes back a watcher that was told at once."""

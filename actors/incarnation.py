@@ -149,7 +149,7 @@ class Incarnation:
             except MailboxClosed:
                 complete(envelope.reply_to, value=True)
         elif envelope.reply_to is None:
-            cell.keep_undelivered(envelope.message, why)
+            cell.remains.keep(envelope.message, why)
         else:
             error = ActorAbandoned(f"{cell.ref} will not answer: {why}")
             complete(envelope.reply_to, error=error)
@@ -222,7 +222,7 @@ class Incarnation:
             self.ended = True
             left_behind = self.revoked
         if left_behind:
-            self.cell.forget_zombie(self.number)
+            self.cell.remains.forget_zombie(self.number)
             logger.info("%s, left behind, has ended", self._thread.name)
         else:
             self.cell.incarnation_ended(self, exit_)

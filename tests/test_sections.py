@@ -251,14 +251,14 @@ class Fragile:
 def test_no_message_of_the_hosts_is_dropped_inside_a_section(
     clock: WatchingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.cell.UNDELIVERED_KEPT", 3)
+    monkeypatch.setattr("actors._remains.UNDELIVERED_KEPT", 3)
     monkeypatch.setattr("supervision.tree.UNDELIVERED_KEPT", 3)
     cell, tree = Cell(Kid, clock=clock), Tree(clock)
     mailbox, letters = Mailbox(clock=clock), DeadLetters(clock=clock)
     deadline = clock.monotonic() + 60
 
     for _ in range(5):
-        cell.keep_undelivered(Fragile(clock.watch), "nobody wants it")
+        cell.remains.keep(Fragile(clock.watch), "nobody wants it")
         tree.note_undelivered(
             "root", Undelivered(Fragile(clock.watch), "kid", 1, "nobody wants it")
         )

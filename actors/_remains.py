@@ -1,0 +1,116 @@
+"""What a cell keeps of messages that nobody will handle, and of threads left behind.
+
+:Runs on: any thread.
+:Owns: the list of undelivered messages and their count, the list of zombies.
+:Guards: ``_lock`` guards all three.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, final
+
+from actors.exits import Undelivered
+from actors.future import complete
+from actors.ref import ActorDeadError, ActorRestarted, StopMarker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.cell import Cell
+    from actors.exits import Zombie
+
+__all__ = ["Remains", "guarded"]
+
+logger = logging.getLogger("headrace.cell")
+
+UNDELIVERED_KEPT: Final = 1000
+"""How many undelivered messages a cell keeps; older ones are only counted."""
+
+
+@final
+class Remains:
+    """What is left of the incarnations of one cell.
+
+    Args:
+        cell: Whose.
+        on_undelivered: Told each undelivered message, on any thread.
+
+    Attributes:
+        undelivered: The last of the undelivered messages.
+        undelivered_count: How many there were in all.
+        zombies: The threads left behind that still run.
+    """
+
+    __slots__ = (
+        "_cell", "_lock", "_on_undelivered", "undelivered", "undelivered_count",
+        "zombies",
+    )  # fmt: skip
+
+    def __init__(
+        self, cell: Cell, on_undelivered: Callable[[Undelivered], object] | None
+    ) -> None:
+        self._cell = cell
+        self._on_undelivered = on_undelivered
+        # Guards all below.  Held for O(1) work; nothing else inside.
+        self._lock = cell.clock.lock()
+        self.undelivered: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
+        self.undelivered_count = 0
+        self.zombies: tuple[Zombie, ...] = ()
+
+    # -- messages
+
+    def keep(self, message: Any, why: str, error: BaseException | None = None) -> None:
+        """Note a message that will not be handled; a plain start keeps none."""
+        cell = self._cell
+        if not cell.supervised:
+            return
+        record = Undelivered(message, cell.name, cell.number, why, error)
+        with self._lock:
+            kept = self.undelivered  # let go of at the return, not inside: finalisers
+            _oldest = kept.popleft() if len(kept) == kept.maxlen else None
+            kept.append(record)
+            self.undelivered_count += 1
+        if self._on_undelivered is not None:
+            guarded(self._on_undelivered, record)
+
+    def drop_queued(self) -> None:
+        """Empty the mailbox for the next incarnation, but for requests to stop."""
+        cell = self._cell
+        for envelope in cell.mailbox.take_data():
+            if type(envelope.message) is StopMarker:
+                cell.mailbox.put(envelope, force=True)
+            elif envelope.reply_to is None:
+                self.keep(envelope.message, "restarted with a fresh mailbox")
+            else:
+                error = ActorRestarted(f"{cell.ref} was restarted")
+                complete(envelope.reply_to, error=error)
+
+    def refuse(self, envelope: Any) -> None:
+        """Answer an ask or a stop that the end of the cell found in the mailbox."""
+        if type(envelope.message) is StopMarker:
+            complete(envelope.reply_to, value=True)
+            return
+        message = f"{self._cell.ref} stopped before handling the message"
+        complete(envelope.reply_to, error=ActorDeadError(message))
+
+    # -- threads
+
+    def add_zombie(self, zombie: Zombie) -> None:
+        """List a thread that was left behind."""
+        with self._lock:
+            self.zombies += (zombie,)
+
+    def forget_zombie(self, number: int) -> None:
+        """A thread that had been left behind has ended."""
+        with self._lock:
+            self.zombies = tuple(z for z in self.zombies if z.number != number)
+
+
+def guarded(fn: Callable[[Any], object], value: object) -> None:
+    """Tell somebody else's callable; what it raises is logged."""
+    try:
+        fn(value)
+    except Exception:  # a watcher's own: nobody else's business
+        logger.exception("%r failed on %r; nothing else is affected", fn, value)
