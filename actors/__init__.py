@@ -71,7 +71,18 @@ from actors.errors import (
     WorkerDied,
     WouldDeadlock,
 )
-from actors.exits import Crash, Down, Exit, Failing, Started, StopRequest
+from actors.exits import (
+    Crash,
+    Down,
+    Exit,
+    Failing,
+    Ignore,
+    Resumed,
+    Started,
+    StopRequest,
+    Undelivered,
+    Zombie,
+)
 from actors.incarnation import Incarnation
 from actors.job_context import checkpoint, current_job, sleep
 from actors.job_future import JobFuture
@@ -90,12 +101,13 @@ from actors.mailbox import Mailbox
 from actors.messages import Recipient
 from actors.metrics import Metrics, Snapshot
 from actors.producer import Producer, ProducerWiring
-from actors.ref import (
+from actors.ref import ActorRef, current_cell
+from actors.ref_errors import (
     ActorAbandoned,
     ActorDeadError,
-    ActorRef,
+    ActorDown,
     ActorRestarted,
-    current_cell,
+    SendTimeout,
 )
 from actors.results import Attempt, JobResult, Report
 from actors.retry import PROGRAMMING_ERRORS, RetryPolicy
@@ -107,6 +119,7 @@ __all__ = [
     "Actor",
     "ActorAbandoned",
     "ActorDeadError",
+    "ActorDown",
     "ActorRef",
     "ActorRestarted",
     "Attempt",
@@ -134,6 +147,7 @@ __all__ = [
     "ForeignExecutor",
     "Group",
     "HeadraceError",
+    "Ignore",
     "Incarnation",
     "Job",
     "JobFuture",
@@ -159,9 +173,11 @@ __all__ = [
     "Recipient",
     "RemoteError",
     "Report",
+    "Resumed",
     "RetryPolicy",
     "Role",
     "SYSTEM_CLOCK",
+    "SendTimeout",
     "ShutdownTimeout",
     "SinkError",
     "Snapshot",
@@ -171,6 +187,7 @@ __all__ = [
     "Submitter",
     "SystemClock",
     "UNSET",
+    "Undelivered",
     "UsedAfterFork",
     "WakeQueue",
     "Worker",
@@ -178,6 +195,7 @@ __all__ = [
     "WorkerStats",
     "WorkerWiring",
     "WouldDeadlock",
+    "Zombie",
     "__version__",
     "adopt",
     "ambient_clock",

@@ -81,6 +81,14 @@ class Cell:
         on_undelivered: Told each undelivered message, on any thread.
         after_start: Called with the actor, on its thread, after each ``on_start``; part
             of the start.
+        decider: Asked once about each failure that is an ``Exception``, on the actor's
+            thread; its answer stands in :attr:`Exit.directive`, and ``"resume"`` lets
+            the actor go on with the next message.
+        crash_on_ask: Errors that fail the actor also when they answer an ask, as
+            :class:`Crash` does.
+        while_down: ``"fail"`` refuses tells and asks with ``ActorDown`` while no
+            incarnation runs; ``"wait"`` queues them.
+        interruptible: ``interrupt`` may break off what the actor is doing.
 
     Attributes:
         ref: The one ref, valid for the cell's whole life.
@@ -113,6 +121,10 @@ class Cell:
         supervised: bool = True,
         on_undelivered: Callable[[Undelivered], object] | None = None,
         after_start: Callable[[Any], object] | None = None,
+        decider: Callable[[Exception], str] | None = None,
+        crash_on_ask: tuple[type[Exception], ...] = (),
+        while_down: Literal["wait", "fail"] = "wait",
+        interruptible: bool = False,
     ) -> None:
         native: bool | None = getattr(actor_class, "_headrace_native", None)
         if native is None:
@@ -136,6 +148,10 @@ class Cell:
         self.on_crash = on_crash
         self.supervised = supervised
         self.after_start = after_start
+        self.decider = decider
+        self.crash_on_ask = crash_on_ask
+        self.refuses_while_down = while_down == "fail"
+        self.interruptible = interruptible
         self.urn = uuid.uuid4().urn
         self.mailbox = Mailbox(self._bound(capacity), clock=self.clock)
         self._fresh = mailbox == "fresh"

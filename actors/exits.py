@@ -23,6 +23,7 @@ __all__ = [
     "Failing",
     "Ignore",
     "Notice",
+    "Resumed",
     "Started",
     "StopRequest",
     "Undelivered",
@@ -56,12 +57,15 @@ class Exit:
         traceback: The formatted traceback of ``error``; for ``abandoned`` the stack of
             the thread that was left behind.
         message: The message or item that was being handled.
+        directive: What the cell's decider answered; ``None`` if it was not asked, or
+            wanted a resume where nothing can go on.
     """
 
     kind: ExitKind
     error: BaseException | None = None
     traceback: str = ""
     message: Any = None
+    directive: str | None = None
 
     @property
     def abnormal(self) -> bool:
@@ -104,6 +108,22 @@ class Failing(NamedTuple):
     number: int
 
 
+class Resumed(NamedTuple):
+    """A handler failed and the incarnation goes on, for so its decider answered.
+
+    Attributes:
+        cell: Where it lives.
+        number: The incarnation.
+        error: What was raised, without its traceback.
+        traceback: That, as text.
+    """
+
+    cell: Cell
+    number: int
+    error: BaseException
+    traceback: str = ""
+
+
 class Down(NamedTuple):
     """The incarnation has ended; exactly one for each that was not abandoned."""
 
@@ -112,7 +132,7 @@ class Down(NamedTuple):
     exit: Exit
 
 
-Notice: TypeAlias = Started | Failing | Down
+Notice: TypeAlias = Started | Failing | Resumed | Down
 
 
 class StopRequest(NamedTuple):

@@ -12,13 +12,19 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import pykka
-from pykka import ActorDeadError
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 from pykka.messages import _ActorStop as StopMarker  # the one private name we need
 
 from actors.clock import thread_ident
-from actors.errors import HeadraceError, MailboxClosed, MailboxFull, WouldDeadlock
+from actors.errors import MailboxClosed, MailboxFull, WouldDeadlock
 from actors.future import Reply
+from actors.ref_errors import (
+    ActorAbandoned,
+    ActorDeadError,
+    ActorDown,
+    ActorRestarted,
+    SendTimeout,
+)
 
 if TYPE_CHECKING:
     from actors.cell import Cell, Incarnation
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActorAbandoned",
     "ActorDeadError",
+    "ActorDown",
     "ActorRef",
     "ActorRestarted",
     "SendTimeout",
@@ -41,18 +48,6 @@ A = TypeVar("A", bound=pykka.Actor)
 current_incarnation: ContextVar[Incarnation | None] = ContextVar(
     "headrace_incarnation", default=None
 )
-
-
-class ActorAbandoned(HeadraceError, ActorDeadError):
-    """The actor did not stop in time and was left behind while it held this ask."""
-
-
-class ActorRestarted(HeadraceError, ActorDeadError):
-    """The actor was restarted with a fresh mailbox; this ask was in the old one."""
-
-
-class SendTimeout(MailboxFull, pykka.Timeout):
-    """The mailbox stayed full for the whole timeout; the message was not sent."""
 
 
 class Envelope:
