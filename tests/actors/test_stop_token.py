@@ -30,6 +30,7 @@ from actors.testing import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from actors.cell import Cell
     from tests.actors.conftest import FakeSupervisor
 
 LIMIT = 60.0
@@ -861,7 +862,7 @@ def test_timers_of_dropped_tokens_are_cancelled(clock: VirtualClock) -> None:
 def test_tree_of_actors_has_a_token_for_each(supervisor: FakeSupervisor) -> None:
     """R81: a tree's tokens are a tree too; DRAIN and CANCEL go down it."""
     first, second = (supervisor.start(Holder) for _ in range(2))
-    tokens = [cell.ref.ask("token") for cell in (first, second)]
+    tokens = [token_of(cell) for cell in (first, second)]
     assert [token.phase for token in tokens] == [Phase.RUNNING] * 2
 
     supervisor.token.drain("closing")
@@ -876,12 +877,12 @@ def test_tree_of_actors_has_a_token_for_each(supervisor: FakeSupervisor) -> None
 def test_each_incarnation_has_a_fresh_token(supervisor: FakeSupervisor) -> None:
     """R88: a restart starts with an unsignalled token of its own."""
     cell = supervisor.start(Holder)
-    old = cell.ref.ask("token")
+    old = token_of(cell)
     cell.ref.tell("cancel and fail")
 
     supervisor.restart(cell)
 
-    new = cell.ref.ask("token")
+    new = token_of(cell)
     assert (old.cancelled, new.phase) == (True, Phase.RUNNING)
     supervisor.token.cancel("above")
     assert new.reason == "above"
@@ -897,7 +898,12 @@ def test_incarnation_under_a_signalled_parent_is_born_signalled(
 
     supervisor.restart(cell)
 
-    assert cell.ref.ask("token").reason == "closing"
+    assert token_of(cell).reason == "closing"
+
+
+def token_of(cell: Cell) -> StopToken:
+    token: StopToken = cell.ref.ask("token", block=True)
+    return token
 
 
 class Holder(Actor):
