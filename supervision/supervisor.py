@@ -21,9 +21,10 @@ from supervision.errors import StartFailed, SupervisorGaveUp
 from supervision.hands import CellHands, make_cell
 from supervision.last_will import LastWill
 from supervision.machine import Machine
+from supervision.picture import Painter
 from supervision.supervisor_ref import Budget, SupervisorRef
 from supervision.supervisor_spec import SupervisorSpec
-from supervision.tree import Board, Painter, Refs, Tree
+from supervision.tree import Board, Refs, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -175,6 +176,7 @@ class Supervisor(Actor):
         self._hear_by: Callable[[Heard], bool] = self.actor_ref.tell_control
         self._hands = CellHands(board, self._call_at, self._on_ready)
         children = self._children()
+        board.strategy = self._spec.strategy.value
         self._painter = Painter(children)
         board.picture = self._painter.paint(())
         self._machine = machine = Machine(

@@ -24,7 +24,7 @@ from actors import (
     raw_lock,
 )
 from supervision.errors import StartFailed, SupervisorGaveUp
-from supervision.tree import ChildCounts
+from supervision.picture import ChildCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from actors.exits import Undelivered, Zombie
     from actors.stop_token import StopToken
     from supervision.child_spec import A, ChildSpec
+    from supervision.picture import ChildInfo
     from supervision.supervisor import Supervisor
-    from supervision.tree import Board, ChildInfo
+    from supervision.tree import Board
 
 __all__ = ["Budget", "SupervisorRef"]
 

@@ -1,25 +1,23 @@
-"""What all supervisors of one tree share, and the pictures they publish of themselves.
-
-A supervisor replaces its :class:`Picture` after each transition; readers take the
-newest one from any thread, without a message and without a lock.
+"""What all supervisors of one tree share, and where each of them publishes.
 
 :Runs on: any thread.
 :Owns: the tree's listeners, and the records of undelivered messages and zombies.
-:Guards: ``Tree._lock`` guards ``_left_behind`` and ``undelivered_count``.
+:Guards: ``Tree._lock`` guards ``_left_behind``, ``_undelivered``, ``_counts`` and
+    ``undelivered_count``.
 :Blocks: nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from actors.events import Listeners, MessageUndelivered
-from supervision.child_state import State
 from supervision.crash_log import CrashLog
+from supervision.picture import Picture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import pykka
 
@@ -29,105 +27,13 @@ if TYPE_CHECKING:
     from actors.exits import Undelivered, Zombie
     from actors.ref import ActorRef
     from supervision.child_spec import ChildSpec
-    from supervision.child_state import Child
 
-__all__ = ["Board", "ChildCounts", "ChildInfo", "Painter", "Picture", "Refs", "Tree"]
+__all__ = ["Board", "Refs", "Tree"]
 
 A = TypeVar("A", bound="pykka.Actor")
 
 UNDELIVERED_KEPT: Final = 1000
 """How many undelivered messages a tree keeps; older ones are only counted."""
-
-
-class ChildInfo(NamedTuple):
-    """One child at one moment.
-
-    Attributes:
-        id: Its spec's id.
-        state: ``running``, ``starting``, ``restarting``, ``stopping`` or ``undefined``
-            (down for good).
-        ref: Its ref.
-        incarnation: Number of the present or last one; 0 before the first.
-        restarts: How often a failure of its own has made it start again.
-        is_supervisor: True for a nested supervisor.
-    """
-
-    id: str
-    state: str
-    ref: ActorRef[Any]
-    incarnation: int
-    restarts: int
-    is_supervisor: bool
-
-
-class ChildCounts(NamedTuple):
-    """How many children a supervisor has, in the words of OTP's ``count_children``.
-
-    Attributes:
-        specs: All it has a spec of.
-        active: Those with a thread.
-        restarting: Those that wait for their restart.
-        supervisors: Nested supervisors among all.
-        actors: The others.
-    """
-
-    specs: int
-    active: int
-    restarting: int
-    supervisors: int
-    actors: int
-
-
-class Picture(NamedTuple):
-    """A supervisor's children after its newest transition, in the order of start."""
-
-    children: tuple[ChildInfo, ...] = ()
-
-
-# What a child's state is called outside; WAITING is part of the supervisor's start.
-_PUBLIC: Final[Mapping[State, str]] = {
-    State.WAITING: "starting",
-    State.STARTING: "starting",
-    State.RUNNING: "running",
-    State.FAILING: "stopping",
-    State.STOPPING: "stopping",
-    State.RESTARTING: "restarting",
-    State.UNDEFINED: "undefined",
-}
-
-
-class Painter:
-    """Makes the pictures of one supervisor; on its thread.
-
-    Only children that have changed are drawn anew: 1,000 that crash at once are 6,000
-    transitions.
-
-    Args:
-        children: In the order of start.
-    """
-
-    def __init__(self, children: Iterable[Child]) -> None:
-        self._infos = {child.id: _info_of(child) for child in children}
-
-    def paint(self, changed: Iterable[Child]) -> Picture:
-        """The picture after the children in ``changed`` have changed."""
-        for child in changed:
-            if child.is_gone:
-                self._infos.pop(child.id, None)
-            else:
-                self._infos[child.id] = _info_of(child)
-        return Picture(tuple(self._infos.values()))
-
-
-def _info_of(child: Child) -> ChildInfo:
-    return ChildInfo(
-        child.id,
-        _PUBLIC[child.state],
-        child.handle.ref,
-        child.number,
-        child.restarts,
-        child.spec.is_supervisor,
-    )
 
 
 class Refs:
@@ -183,6 +89,7 @@ class Tree:
         if on_event is not None:
             self.listeners.add(on_event)
         self.undelivered_count = 0
+        self._counts: dict[str, int] = {}  # by supervisor
         self._undelivered: deque[tuple[str, Undelivered]] = deque(
             maxlen=UNDELIVERED_KEPT
         )
@@ -194,6 +101,7 @@ class Tree:
         """Keep a message that no child will handle; on any thread."""
         with self._lock:
             self.undelivered_count += 1
+            self._counts[supervisor] = self._counts.get(supervisor, 0) + 1
             kept = self._undelivered
             # Let go of at the return: not inside, its own finaliser may do anything.
             _oldest = kept.popleft() if len(kept) == kept.maxlen else None
@@ -219,6 +127,12 @@ class Tree:
             kept = tuple(self._undelivered)
         return tuple(record for name, record in kept if _is_below(name, supervisor))
 
+    def count_undelivered(self, supervisor: str) -> int:
+        """How many messages below a supervisor became undelivered in all."""
+        with self._lock:
+            counts = list(self._counts.items())
+        return sum(count for name, count in counts if _is_below(name, supervisor))
+
     def zombies(self, supervisor: str) -> tuple[Zombie, ...]:
         """The threads left behind below a supervisor that still run."""
         return tuple(
@@ -243,12 +157,14 @@ class Board:
     Attributes:
         picture: The newest.
         refs: Of the present incarnation's children.
+        strategy: In words, for people: ``one_for_one``, or ``dynamic``.
     """
 
-    __slots__ = ("name", "picture", "refs", "tree")
+    __slots__ = ("name", "picture", "refs", "strategy", "tree")
 
     def __init__(self, name: str, tree: Tree) -> None:
         self.name = name
         self.tree = tree
         self.picture = Picture()
         self.refs = Refs(name, {})
+        self.strategy = ""
