@@ -10,6 +10,7 @@ spec's actor class.
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -29,13 +30,14 @@ from typing import (
 from actors import UNSET
 from actors.errors import ConfigurationError
 from supervision._spec_checks import (
-    is_above_0,
-    is_count,
-    is_seconds,
+    as_tuple,
+    check_actor_class,
+    check_child,
     is_value,
+    name_of,
+    refuse,
     values_of,
 )
-from supervision.strategies import Backoff
 
 if TYPE_CHECKING:
     import pykka
@@ -43,12 +45,17 @@ if TYPE_CHECKING:
     from actors import StopToken
     from actors.cell import Unset
     from actors.ref import ActorRef
+    from supervision.strategies import Backoff
 
 __all__ = ["ChildSpec", "RestartType", "Siblings"]
 
 A = TypeVar("A", bound="pykka.Actor")
 Mailbox: TypeAlias = Literal["keep", "fresh"]
 Hooks: TypeAlias = Literal["on_failure", "on_stop"]
+GiveUp: TypeAlias = Literal["escalate", "leave_down"]
+WhileDown: TypeAlias = Literal["wait", "fail"]
+InitIn: TypeAlias = Literal["child", "caller"]
+OnTimeout: TypeAlias = Literal["abandon", "interrupt"]
 
 DEFAULT_SHUTDOWN: Final = 5.0
 DEFAULT_START_TIMEOUT: Final = 30.0
@@ -105,12 +112,14 @@ class Siblings(Protocol):
         """The ref of a sibling; it exists before the sibling has started."""
 
 
-Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[Siblings], Mapping[str, Any]]"
+Kwargs: TypeAlias = Mapping[str, Any] | Callable[[Siblings], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class ChildSpec(Generic[A]):
     """How one child is made, restarted and stopped.
+
+    A copy with other fields is made by ``dataclasses.replace``.
 
     Attributes:
         actor_class: A ``pykka.ThreadingActor`` subclass, ours or an unmodified one.
@@ -128,11 +137,28 @@ class ChildSpec(Generic[A]):
         mailbox: ``"keep"`` what waits in it through a restart, or begin ``"fresh"``.
         capacity: Bound of its mailbox, ``None`` for no bound; by default its class's,
             else 10.
+        significant: Its end may end its supervisor, as the supervisor's
+            ``auto_shutdown`` says.  Not for a permanent child, which always comes back.
         after_start: Called with the actor, on its thread, after each ``on_start`` and
             before the next sibling starts: ``after_start=Core.setup``.
+        required: False lets the tree start without it when it does not start.
+        give_up: What becomes of it after too many restarts: ``"escalate"`` has its
+            supervisor give up, ``"leave_down"`` leaves it down and its siblings
+            running, until somebody restarts it.
+        while_down: What a sender meets while it is down and may come back: ``"wait"``
+            for its next start, or ``"fail"`` at once with ``ActorDown``.
+        crash_on_ask: The exceptions that fail it also when they are raised while it
+            answers an ask.  Any other goes to the asker alone.
         on_crash: The hooks that a crash ends with: ``"on_failure"`` alone, or
             ``"on_stop"`` after it.  By default the former for an ``actors.Actor``, the
             latter for any other class, which may close its resources there.
+        init_in: Whose thread runs its first ``__init__``: the ``"child"``'s own, or
+            the ``"caller"``'s who starts the tree, for an object that belongs there.
+        max_restarts: How many restarts in a row it may need before ``give_up`` is
+            done; ``None`` leaves that to its supervisor's intensity alone.
+        on_timeout: What is done to its thread when it does not stop in time:
+            ``"abandon"`` it, or ``"interrupt"`` it first and abandon it if that did
+            not help.
         token: Parent of its incarnations' stop tokens, when they are to be signalled by
             something else than the tree; its supervisor's own by default.
 
@@ -150,8 +176,16 @@ class ChildSpec(Generic[A]):
     backoff: Backoff | None
     mailbox: Mailbox
     capacity: int | Unset | None
+    significant: bool
     after_start: Callable[[A], object] | None
+    required: bool
+    give_up: GiveUp
+    while_down: WhileDown
+    crash_on_ask: tuple[type[Exception], ...]
     on_crash: Hooks | Unset
+    init_in: InitIn
+    max_restarts: int | None
+    on_timeout: OnTimeout
     token: StopToken | None
 
     def __init__(
@@ -167,106 +201,107 @@ class ChildSpec(Generic[A]):
         backoff: Backoff | None = None,
         mailbox: Mailbox = "keep",
         capacity: int | Unset | None = UNSET,
+        significant: bool = False,
         after_start: Callable[[A], object] | None = None,
+        required: bool = True,
+        give_up: GiveUp = "escalate",
+        while_down: WhileDown = "wait",
+        crash_on_ask: type[Exception] | Iterable[type[Exception]] = (),
         on_crash: Hooks | Unset = UNSET,
+        init_in: InitIn = "child",
+        max_restarts: int | None = None,
+        on_timeout: OnTimeout = "abandon",
         token: StopToken | None = None,
     ) -> None:
-        where = f"child {_name_of(actor_class) if id is None else id!r}"
-        _check_class(actor_class, where)
+        where = f"child {name_of(actor_class) if id is None else id!r}"
+        check_actor_class(actor_class, where)
         is_supervisor = bool(getattr(actor_class, "is_supervisor", False))
         if shutdown is UNSET:
             shutdown = None if is_supervisor else DEFAULT_SHUTDOWN
         if start_timeout is UNSET:
             start_timeout = None if is_supervisor else DEFAULT_START_TIMEOUT
+        if id is None or isinstance(id, _ClassName):
+            id = _ClassName(actor_class.__name__)  # noqa: A001  # as above
+        if not is_value(RestartType, restart):
+            refuse(where, "restart", restart, values_of(RestartType))
         values = {
             "actor_class": actor_class,
             "args": args,
             "kwargs": kwargs,
-            "id": actor_class.__name__ if id is None else id,
-            "restart": restart,
+            "id": id,
+            "restart": RestartType(restart),
             "shutdown": shutdown,
             "start_timeout": start_timeout,
             "backoff": backoff,
             "mailbox": mailbox,
             "capacity": capacity,
+            "significant": significant,
             "after_start": after_start,
+            "required": required,
+            "give_up": give_up,
+            "while_down": while_down,
+            "crash_on_ask": as_tuple(crash_on_ask),
             "on_crash": on_crash,
+            "init_in": init_in,
+            "max_restarts": max_restarts,
+            "on_timeout": on_timeout,
             "token": token,
         }
-        for name, (check, must_be) in _FIELDS.items():
-            if not check(values[name]):
-                msg = f"{where}: {name} must be {must_be}, got {values[name]!r}"
-                raise ConfigurationError(msg)
+        check_child(values, where)
         values["args"] = tuple(args)
-        values["restart"] = RestartType(restart)
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        _check_nested(self)
+        self._check_together(where)
 
     @property
     def is_supervisor(self) -> bool:
         """True for a nested supervisor."""
         return bool(getattr(self.actor_class, "is_supervisor", False))
 
+    @property
+    def named(self) -> bool:
+        """True if an id was given; else it is the class's name."""
+        return not isinstance(self.id, _ClassName)
 
-_FIELDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
-    "args": (
-        lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Mapping),
-        "a tuple or list",
-    ),
-    "kwargs": (
-        lambda v: isinstance(v, Mapping) or callable(v),
-        "a mapping, or a callable of the siblings that returns one",
-    ),
-    "id": (lambda v: isinstance(v, str) and bool(v), "a string that is not empty"),
-    "restart": (lambda v: is_value(RestartType, v), values_of(RestartType)),
-    "shutdown": (
-        lambda v: v is None or is_seconds(v),
-        "seconds of 0 or more, or None for no limit",
-    ),
-    "start_timeout": (
-        lambda v: v is None or is_above_0(v),
-        "seconds above 0, or None for no limit",
-    ),
-    "backoff": (lambda v: v is None or isinstance(v, Backoff), "a Backoff or None"),
-    "mailbox": (lambda v: v in ("keep", "fresh"), "'keep' or 'fresh'"),
-    "capacity": (
-        lambda v: v is UNSET or v is None or (is_count(v) and v >= 1),
-        "an int of 1 or more, or None for no bound",
-    ),
-    "after_start": (
-        lambda v: v is None or callable(v),
-        "a callable of the actor, or None",
-    ),
-    "token": (lambda v: v is None or hasattr(v, "child"), "a StopToken or None"),
-    "on_crash": (
-        lambda v: v is UNSET or v in ("on_failure", "on_stop"),
-        "'on_failure' or 'on_stop'",
-    ),
-}
+    def with_id(self, id: str) -> ChildSpec[A]:  # noqa: A002  # the field's name
+        """The same spec for a child of another name."""
+        check_child({"id": id}, f"child {self.id!r}")
+        return self._copy(id=id)
 
+    def without_arguments(self) -> ChildSpec[A]:
+        """The same spec with nothing to make the actor from, which is kept no longer.
 
-def _name_of(actor_class: object) -> str:
-    return getattr(actor_class, "__name__", None) or repr(actor_class)
+        It is for a child that will not be started again.
+        """
+        return self._copy(args=(), kwargs=_NO_KWARGS)
 
+    def _copy(self, **changes: Any) -> ChildSpec[A]:
+        """Copy without the checks, which the original has passed."""
+        spec = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(spec, name, value)
+        return spec
 
-def _check_class(actor_class: object, where: str) -> None:
-    if isinstance(actor_class, type) and hasattr(actor_class, "use_daemon_thread"):
-        return
-    msg = (
-        f"{where}: actor_class must be a subclass of pykka.ThreadingActor, "
-        f"got {actor_class!r}"
-    )
-    raise ConfigurationError(msg)
+    def _check_together(self, where: str) -> None:
+        """Check what depends on more than one field."""
+        if self.significant and self.restart is RestartType.PERMANENT:
+            must_be = "False with restart='permanent'"
+            way_out = (
+                "such a child comes back whenever it ends; "
+                "use restart='transient' or 'temporary'"
+            )
+            refuse(where, "significant", self.significant, must_be, way_out)
+        check = getattr(self.actor_class, "check_arguments", None)
+        if check is None or not isinstance(self.kwargs, Mapping):
+            return
+        try:  # the children of a nested supervisor, when they are known already
+            check(*self.args, **self.kwargs)
+        except (ConfigurationError, TypeError) as error:
+            msg = f"{where}: {error}"
+            raise ConfigurationError(msg) from error
 
 
-def _check_nested(spec: ChildSpec[Any]) -> None:
-    """Check the children of a nested supervisor, when they are known already."""
-    check = getattr(spec.actor_class, "check_arguments", None)
-    if check is None or not isinstance(spec.kwargs, Mapping):
-        return
-    try:
-        check(*spec.args, **spec.kwargs)
-    except (ConfigurationError, TypeError) as error:
-        msg = f"child {spec.id!r}: {error}"
-        raise ConfigurationError(msg) from error
+class _ClassName(str):
+    """An id that nobody gave; a copy for another class has that one's name."""
+
+    __slots__ = ()

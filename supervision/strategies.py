@@ -1,20 +1,23 @@
-"""Pure decisions of a supervisor: whom a failure affects, how often, after how long.
+"""Decisions of a supervisor: whom a failure affects, what follows, how often, how soon.
 
 The three strategies and the sliding window of restarts mean what they mean in OTP's
 ``supervisor``.  A burst of ``intensity`` failures is survived, and a sustained rate of
 ``intensity / period``; one more, and the supervisor gives up.
 
-:Runs on: any thread; pure, but for :class:`RestartWindow`, which one thread owns.
+:Runs on: any thread; pure, but for :class:`RestartWindow`, which one thread owns, and
+    :func:`decide`, which asks the host on the failed child's thread.
 :Owns: a ``RestartWindow`` its moments.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 import math
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from actors.errors import ConfigurationError
 
@@ -22,9 +25,44 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-__all__ = ["Backoff", "RestartWindow", "Strategy", "intensity_needed"]
+__all__ = [
+    "Backoff",
+    "DIRECTIVES",
+    "Decider",
+    "Directive",
+    "RestartWindow",
+    "Strategy",
+    "decide",
+    "intensity_needed",
+]
+
+logger = logging.getLogger("headrace.supervision")
 
 T = TypeVar("T")
+
+Directive: TypeAlias = Literal["restart", "resume", "stop", "escalate"]
+"""What a decider says about a failure.
+
+``"restart"`` it as its spec says, which is what happens without a decider; ``"resume"``
+with the same object and mailbox, the message alone is given up; ``"stop"`` leaves it
+down; ``"escalate"`` has its supervisor give up.
+"""
+
+Decider: TypeAlias = (
+    Mapping[type[Exception], Directive] | Callable[[Exception], Directive | None]
+)
+"""Directives by the class of the error, or a function of the error.
+
+Of several classes that fit the most specific one wins; for what no class fits, and
+where a function returns ``None``, the answer is ``"restart"``.
+"""
+
+DIRECTIVES: Final[Mapping[str, Directive]] = {
+    "restart": "restart",
+    "resume": "resume",
+    "stop": "stop",
+    "escalate": "escalate",
+}
 
 
 class Strategy(enum.Enum):
@@ -44,6 +82,45 @@ class Strategy(enum.Enum):
         if self is Strategy.ONE_FOR_ALL:
             return list(children)
         return list(children[children.index(failed) :])
+
+
+def decide(decider: Decider, error: Exception, *, child: str) -> Directive:
+    """What to do about the failure of a child.
+
+    A function that raises, or answers something else, is logged and taken to have said
+    ``"restart"``.
+
+    Args:
+        decider: The supervisor's, checked.
+        error: What the child failed with.
+        child: Its name, for the log.
+    """
+    if isinstance(decider, Mapping):
+        fitting = (kind for kind in type(error).__mro__ if kind in decider)
+        return decider.get(next(fitting, Exception), "restart")
+    try:
+        answer: object = decider(error)
+    except Exception:
+        logger.exception(
+            "the decider raised when it was asked about %r of child %r; the child is "
+            "restarted as without a decider",
+            error,
+            child,
+        )
+        return "restart"
+    if answer is None:
+        return "restart"
+    if isinstance(answer, str) and answer in DIRECTIVES:
+        return DIRECTIVES[answer]
+    logger.error(
+        "the decider answered %r when it was asked about %r of child %r; the child is "
+        "restarted as without a decider; have it return one of %s",
+        answer,
+        error,
+        child,
+        ", ".join(DIRECTIVES),
+    )
+    return "restart"
 
 
 class RestartWindow:

@@ -67,7 +67,7 @@ def test_d26_bad_supervisors_table() -> None:
         ([kid], {"period": float("inf")}, ["period"]),
         ([kid], {"start": "random"}, ["start", "'random'"]),
         (iter([kid]), {}, ["children", "iterator"]),
-        ([kid, Plain], {}, [r"children[1]", "ChildSpec"]),
+        ([kid, 7], {}, [r"children[1]", "ChildSpec", "got 7"]),
     ]
     for children, options, parts in table:
         with pytest.raises(ConfigurationError) as error:
@@ -83,7 +83,7 @@ def test_unknown_strategy_is_refused_with_the_allowed_ones() -> None:
 
 def test_unknown_field_is_a_type_error() -> None:
     with pytest.raises(TypeError):
-        ChildSpec(Plain, significant=True)  # type: ignore[call-arg]
+        ChildSpec(Plain, retsart="permanent")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("not_an_actor", [object, "Plain", None, Plain.__init__])
