@@ -1,5 +1,7 @@
 """The threads that run the callbacks of stop tokens, one for each clock.
 
+The system clock's also does what finalisers must not do themselves.
+
 Starting a thread takes locks, which a signal handler must not do: it may have
 interrupted their holder.  On a ``SystemClock`` the thread is therefore started when the
 first callback is registered, and then stays: a daemon that nothing wakes but work.
@@ -25,7 +27,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from actors.clock import SystemClock, raw_lock
+from actors.clock import SYSTEM_CLOCK, SystemClock, raw_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     Listener: TypeAlias = Callable[[str], object]
 
-__all__ = ["CallbackThread", "callback_thread"]
+__all__ = ["CallbackThread", "callback_thread", "lasting_thread"]
 
 logger = logging.getLogger("headrace.stop_token")
 
@@ -112,6 +114,14 @@ def callback_thread(clock: Clock) -> CallbackThread:
             thread = _threads.setdefault(id(clock), fresh)
     thread.prepare()
     return thread
+
+
+def lasting_thread() -> CallbackThread:
+    """The one that stays, whatever the clock: for what a finaliser leaves to be done.
+
+    Its ``put`` takes no lock and never waits.
+    """
+    return callback_thread(SYSTEM_CLOCK)
 
 
 def _forget_threads() -> None:

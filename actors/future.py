@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pykka
 
+from actors._unread import guard
 from actors.clock import Empty, Full, ambient_clock
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
+    from actors._unread import Unread
     from actors.clock import Clock
 
     ExcInfo: TypeAlias = tuple[
         type[BaseException] | None, BaseException | None, TracebackType | None
     ]
 
-__all__ = ["Reply", "complete"]
+__all__ = ["Reply", "complete", "fail_asker"]
 
 logger = logging.getLogger("headrace.future")
 
@@ -58,6 +60,7 @@ class Reply(pykka.ThreadingFuture[T]):
         self._wakes = [] if self._maker_waits_on is None else [self._maker_waits_on]
         self._value: Any = _UNSET
         self._exc_info: ExcInfo | None = None
+        self._unread: Unread | None = None
         self._get_hook = None
         self._hook_lock: Any = None
         self._hook_value: Any = _UNSET
@@ -77,6 +80,8 @@ class Reply(pykka.ThreadingFuture[T]):
             return self._call_hook(self._get_hook, timeout)
         if self._exc_info is None:
             return self._value
+        if self._unread is not None:
+            self._unread.read()
         exc_type, error, traceback = self._exc_info
         if error is None:
             assert exc_type is not None
@@ -115,8 +120,18 @@ class Reply(pykka.ThreadingFuture[T]):
         value: T = self._hook_value
         return value
 
-    def settle(self, value: Any = None, exc_info: ExcInfo | None = None) -> bool:
+    def settle(
+        self,
+        value: Any = None,
+        exc_info: ExcInfo | None = None,
+        unread: Unread | None = None,
+    ) -> bool:
         """Complete the reply, unless it is complete already.
+
+        Args:
+            value: The answer.
+            exc_info: What to raise instead.
+            unread: Told when somebody reads that.
 
         Returns:
             True if this call completed it.
@@ -125,6 +140,7 @@ class Reply(pykka.ThreadingFuture[T]):
             if self._has_end():
                 return False
             self._exc_info = exc_info
+            self._unread = unread
             self._value = value
             wakes = self._wakes
             if not wakes:
@@ -160,6 +176,26 @@ class Reply(pykka.ThreadingFuture[T]):
             wakes, self._wakes = self._wakes, []
         for wake in wakes:
             wake.put(None)
+
+
+def fail_asker(reply: Any, error: BaseException, actor: str, message: Any) -> None:
+    """Give an ask the exception that its handler raised; logged if nobody reads it.
+
+    For an exception that is told nowhere else: the actor lives on.
+
+    Args:
+        reply: As for :func:`complete`.
+        error: What was raised.
+        actor: The actor's name, for the log.
+        message: What it was asked.
+    """
+    if reply.__class__ is not Reply:
+        complete(reply, error=error)
+        return
+    unread = guard(error, actor, message)
+    exc_info = type(error), error, error.__traceback__
+    if not reply.settle(None, exc_info, unread) and unread is not None:
+        unread.read()  # the asker was told something else before
 
 
 def complete(reply: Any, value: Any = None, error: BaseException | None = None) -> None:

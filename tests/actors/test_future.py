@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import sys
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
 
+from actors import _callbacks
+from actors._callbacks import lasting_thread
 from actors.clock import Full
-from actors.future import Reply, complete
+from actors.future import Reply, complete, fail_asker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from actors.testing import VirtualClock
+
+LIMIT = 60.0
 
 
 @pytest.fixture
@@ -162,3 +172,158 @@ def test_a_wake_up_without_an_answer_ends_no_wait(clock: VirtualClock) -> None:
 
     assert reply.get() == 7
     assert clock.monotonic() == 1
+
+
+# -- exceptions that nobody reads
+
+
+@contextmanager
+def reports(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """What is said of replies that are dropped in the block, without a collection."""
+    told: list[str] = []
+    gc.disable()
+    try:
+        with caplog.at_level(logging.DEBUG, logger="headrace.future"):
+            yield told
+            done = threading.Event()
+            lasting_thread().put(lambda reason: done.set(), "")
+            assert done.wait(LIMIT)
+    finally:
+        gc.enable()
+    records = [r for r in caplog.records if r.name == "headrace.future"]
+    assert all(record.levelno == logging.ERROR for record in records)
+    told += [record.getMessage() for record in records]
+
+
+def handler() -> None:
+    raise KeyError("from the handler")
+
+
+def failed_reply(error: Exception, message: Any = "question") -> Reply[Any]:
+    """Its error comes from elsewhere: the frames of an error hold what is in them."""
+    reply: Reply[Any] = Reply()
+    fail_asker(reply, error, "worker-1", message)
+    return reply
+
+
+def raised_by_handler() -> Exception:
+    try:
+        handler()
+    except KeyError as error:
+        return error
+    raise AssertionError
+
+
+def test_unread_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """R5: an exception that goes to the asker alone is not lost if nobody reads it."""
+    with reports(caplog) as told:
+        reply = failed_reply(raised_by_handler())
+        del reply
+
+    [text] = told
+    assert text.startswith("worker-1 raised KeyError on 'question', and nobody read")
+    assert "get()" in text
+    assert "in handler\n" in text
+    assert text.endswith("KeyError: 'from the handler'\n")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda reply: reply.get(),
+        lambda reply: reply.map(str).get(),
+        lambda reply: reply.filter(bool).get(),
+        lambda reply: reply.reduce(max).get(),
+        lambda reply: reply.join(Reply()).get(),
+        lambda reply: pykka.get_all([reply]),
+        lambda reply: list(reply.__await__()),
+    ],
+)
+def test_exception_that_was_read_is_not_logged(
+    read: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with reports(caplog) as told, pytest.raises(KeyError):
+        read(failed_reply(raised_by_handler()))
+
+    gc.collect()
+    assert told == []
+
+
+def test_exception_behind_a_mapped_reply_that_nobody_reads_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with reports(caplog) as told:
+        mapped = failed_reply(raised_by_handler()).map(str)
+        del mapped
+        gc.collect()
+
+    assert len(told) == 1
+
+
+def test_refusal_that_nobody_reads_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    with reports(caplog) as told:
+        reply: Reply[Any] = Reply()
+        complete(reply, error=pykka.ActorDeadError("stopped"))
+        del reply
+
+    assert told == []
+
+
+def test_late_exception_of_an_answered_ask_is_no_news(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """R6: an ask keeps its first end; a later one is ignored."""
+    with reports(caplog) as told:
+        reply: Reply[Any] = Reply()
+        reply.settle("first")
+        fail_asker(reply, KeyError("late"), "worker-1", "question")
+        assert reply.get() == "first"
+        del reply
+
+    assert told == []
+
+
+def test_exception_goes_to_a_foreign_future_too() -> None:
+    foreign: pykka.ThreadingFuture[Any] = pykka.ThreadingFuture()
+
+    fail_asker(None, KeyError(), "worker-1", "tell")
+    fail_asker(foreign, KeyError("told"), "worker-1", "ask")
+
+    with pytest.raises(KeyError, match="told"):
+        foreign.get()
+
+
+def test_asker_is_answered_even_if_nobody_can_be_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_thread(clock: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_callbacks, "callback_thread", no_thread)
+        reply = failed_reply(raised_by_handler())
+
+    with reports(caplog) as told:
+        with pytest.raises(KeyError):
+            reply.get()
+        del reply
+
+    assert told == []
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+def test_message_that_cannot_be_shown_spoils_no_later_report(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with reports(caplog) as told:
+        failed_reply(raised_by_handler(), Unspeakable())
+        failed_reply(raised_by_handler(), "next")
+
+    assert [text.split(",")[0] for text in told] == [
+        "worker-1 raised KeyError on a message of type Unspeakable",
+        "worker-1 raised KeyError on 'next'",
+    ]
