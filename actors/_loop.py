@@ -10,6 +10,7 @@ Pykka alone and know none of our names.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any, final
 
@@ -60,7 +61,9 @@ class Due:
 class ReceiveLoop:
     """Serves one incarnation's mailbox and source with its actor."""
 
-    __slots__ = ("_actor", "_cell", "_hand", "_native", "_on_delivery", "_run")
+    __slots__ = (
+        "_actor", "_cell", "_crashes", "_hand", "_native", "_on_delivery", "_run",
+    )  # fmt: skip
 
     def __init__(self, run: Incarnation) -> None:
         self._run = run
@@ -68,6 +71,7 @@ class ReceiveLoop:
         self._actor = run.actor
         self._hand = run.hand
         self._native = run.cell.native
+        self._crashes: tuple[type[Exception], ...] = (Crash, *run.cell.crash_on_ask)
         self._on_delivery = run.cell.clock.on_delivery
 
     def serve(self) -> Exit:
@@ -95,7 +99,7 @@ class ReceiveLoop:
             self._actor.on_item(item)
         except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
             self._run.check_lease()
-            told = error.error if isinstance(error, Crash) else error
+            told = _told(error)
             return self._failed(told, item)
         return None
 
@@ -139,7 +143,7 @@ class ReceiveLoop:
             if reply is None:
                 cell.remains.keep(message, "stopped while handling it")
             return Exit("shutdown", message=message)
-        told = error.error if isinstance(error, Crash) else error
+        told = _told(error)
         if reply is None:
             cell.remains.keep(message, "its handler raised", told)
             return self._failed(told, message)
@@ -152,9 +156,20 @@ class ReceiveLoop:
             )
         finally:  # even if a handler of the log raises
             complete(reply, error=told)
-        return self._failed(told, message) if isinstance(error, Crash) else None
+        return self._failed(told, message) if isinstance(error, self._crashes) else None
 
-    def _failed(self, error: BaseException, message: Any) -> Exit:
+    def _failed(self, error: BaseException, message: Any) -> Exit | None:
+        """The exit of a failure; ``None`` if the decider lets the actor go on."""
+        exit_ = self._exit_for(error, message)
+        if exit_.kind != "failed" or self._cell.decider is None:
+            return exit_
+        directive = self._run.decide(error)
+        if directive != "resume":
+            return dataclasses.replace(exit_, directive=directive)
+        self._run.resumed(error)
+        return None
+
+    def _exit_for(self, error: BaseException, message: Any) -> Exit:
         if self._run.obeys(error):
             return Exit("shutdown", message=message)
         if isinstance(error, (Exception, Cancelled)):
@@ -179,7 +194,7 @@ class ReceiveLoop:
         try:
             exit_: Exit | None = self._actor.asked_to_stop(request)
         except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
-            return self._failed(error, request)
+            return self._exit_for(error, request)  # to go on would lose the request
         return exit_
 
     def _control(self, item: Any) -> Exit | None:
@@ -199,3 +214,13 @@ class ReceiveLoop:
             return None
         exit_ = self._actor.on_control(item)
         return exit_ if exit_.__class__ is Exit else None
+
+
+def _told(error: BaseException) -> BaseException:
+    """What was raised, or what a crash was raised with: it says where, if nobody did."""
+    if not isinstance(error, Crash):
+        return error
+    told = error.error
+    if told.__traceback__ is None:
+        BaseException.with_traceback(told, error.__traceback__)
+    return told

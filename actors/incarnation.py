@@ -26,6 +26,7 @@ from actors.exits import (
     Exit,
     Failing,
     Ignore,
+    Resumed,
     Started,
     Zombie,
     strip,
@@ -49,6 +50,8 @@ __all__ = ["Incarnation"]
 
 logger = logging.getLogger("headrace.actor")
 pykka_logger = logging.getLogger("pykka")  # a plain start logs what Pykka logs
+
+_DECIDED = frozenset({"failed", "start_failed", "gave_up"})  # what a decider hears of
 
 # The incarnation that waits for the object now being made on this thread.
 _expecting: ContextVar[Incarnation | None] = ContextVar(
@@ -208,10 +211,14 @@ class Incarnation:
     def _wind_up(self, exit_: Exit) -> Exit:
         """Let go of the actor and of what the exit would keep alive."""
         actor, self.actor = self.actor, None
-        if self.escaping is None and exit_.error is not None:
-            text = strip(exit_.error)  # stripped before, if it came from a child's exit
+        error, directive = exit_.error, exit_.directive
+        if self.escaping is None and error is not None:
+            if directive is None and exit_.kind in _DECIDED:
+                directive = self.decide(error)
+                directive = None if directive == "resume" else directive
+            text = strip(error)  # stripped before, if it came from a child's exit
             text = exit_.traceback or text
-            exit_ = Exit(exit_.kind, exit_.error, text, exit_.message)
+            exit_ = Exit(exit_.kind, error, text, exit_.message, directive)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
         return exit_
@@ -304,6 +311,26 @@ class Incarnation:
         """Raise LeaseRevoked if this was left behind."""
         if self.revoked:
             raise LeaseRevoked
+
+    def decide(self, error: BaseException) -> str | None:
+        """Ask the cell's decider what a failure calls for, if it has one."""
+        decider = self.cell.decider
+        if decider is None or not isinstance(error, Exception):
+            return None
+        try:
+            return decider(error) or "restart"
+        except Exception:  # the host's: a failure must have its end all the same
+            logger.exception(
+                "the decider of %s raised on %r; that counts as restart",
+                self.cell.name, error,
+            )  # fmt: skip
+            return "restart"
+
+    def resumed(self, error: BaseException) -> None:
+        """Report a failure that changes nothing else."""
+        self.check_lease()
+        cell, text = self.cell, strip(error)
+        cell.notify(Resumed(cell, self.number, error, text))
 
     # -- the end
 

@@ -46,6 +46,15 @@ class FakeSupervisor:
         assert type(notice) is kind, notice
         return notice
 
+    def next_notice(self) -> Any:
+        """Wait for the next notice, whatever it is."""
+        return self._wake.get()
+
+    def expect_started(self, cell: Cell) -> None:
+        """Wait until the present incarnation runs."""
+        while self.expect(Started).number != cell.number:
+            pass
+
     def restart(self, cell: Cell) -> Exit:
         """Wait for its end and start it again."""
         exit_ = self.ended(cell)
