@@ -217,7 +217,7 @@ class ReceiveLoop:
 
 
 def _told(error: BaseException) -> BaseException:
-    """What was raised, or what a crash was raised with: it says where, if nobody did."""
+    """What was raised, or what was given to a crash; that at least says where."""
     if not isinstance(error, Crash):
         return error
     told = error.error

@@ -313,7 +313,7 @@ class Mailbox(Bounded["deque[Any]"]):
 
     def _pop(self, now: float) -> _Found | None:
         """Take what is next in the own lanes; the lock is held."""
-        if self._timers and not self._control:
+        if self._timers:  # behind the control that came before, ahead of what comes
             self._timers.deliver_due(now)
         self._only_data = not (self._control or self._timers or self._suspended)
         if self._control:

@@ -736,6 +736,40 @@ def test_due_message_overtakes_data_and_not_control(clock: VirtualClock) -> None
     assert [mailbox.get() for _ in range(3)] == ["control", "due", "data"]
 
 
+def test_due_message_is_not_starved_by_a_flood_of_control(clock: VirtualClock) -> None:
+    """R21: what is due queues up in the control lane, whatever else is in there."""
+    mailbox = Mailbox()
+    mailbox.put_control_at(1.0, "due")
+    for _ in range(3):
+        mailbox.put_control("flood")
+    clock.advance(1)
+
+    read = []
+    for _ in range(5):
+        read.append(mailbox.get())
+        mailbox.put_control("flood")  # there is more of it whenever one looks
+
+    assert read == ["flood", "flood", "flood", "due", "flood"]
+
+
+def test_due_messages_of_a_flood_come_in_the_order_of_their_times(
+    clock: VirtualClock,
+) -> None:
+    """R21, R15: restart work and API calls are served in turn, ahead of data."""
+    mailbox = Mailbox()
+    mailbox.put("data")
+    mailbox.put_control_at(2.0, "late")
+    mailbox.put_control_at(1.0, "early")
+    mailbox.put_control("first")
+
+    read = [mailbox.get()]
+    mailbox.put_control("between")
+    clock.advance(3)
+    read += [mailbox.get(), mailbox.get(), mailbox.get(), mailbox.get()]
+
+    assert read == ["first", "between", "early", "late", "data"]
+
+
 def test_data_is_served_while_a_timer_is_not_due(clock: VirtualClock) -> None:
     mailbox = Mailbox(1)
     lease = mailbox.new_lease()
