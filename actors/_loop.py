@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from actors.errors import Cancelled
 from actors.exits import Crash, Exit, StopRequest
-from actors.future import complete
+from actors.future import complete, fail_asker
 from actors.mailbox import Lane, LeaseRevoked
 from actors.ref import PROXY_MESSAGES, ActorDeadError, StopMarker, answer_proxy
 
@@ -147,6 +147,7 @@ class ReceiveLoop:
         if reply is None:
             cell.remains.keep(message, "its handler raised", told)
             return self._failed(told, message)
+        envelope.reply_to = None  # the error's frames hold it: else a cycle
         if not isinstance(error, (Exception, Cancelled)):
             complete(reply, error=error)
             return self._failed(error, message)
@@ -155,8 +156,12 @@ class ReceiveLoop:
                 "Exception returned from %s to caller:", self._actor, exc_info=told
             )
         finally:  # even if a handler of the log raises
-            complete(reply, error=told)
-        return self._failed(told, message) if isinstance(error, self._crashes) else None
+            crashes = isinstance(error, self._crashes)
+            if crashes:  # its supervisor tells of it
+                complete(reply, error=told)
+            else:
+                fail_asker(reply, told, cell.name, message)
+        return self._failed(told, message) if crashes else None
 
     def _failed(self, error: BaseException, message: Any) -> Exit | None:
         """The exit of a failure; ``None`` if the decider lets the actor go on."""

@@ -51,6 +51,8 @@ class Reply(pykka.ThreadingFuture[T]):
             actor's thread is awake already.
     """
 
+    _unread: Unread | None = None  # here, for few have one
+
     def __init__(self, clock: Clock | None = None, *, awaited: bool = False) -> None:
         # Not super().__init__(): Pykka's condition is not the clock's, and costs more
         # than everything else here together.
@@ -60,7 +62,6 @@ class Reply(pykka.ThreadingFuture[T]):
         self._wakes = [] if self._maker_waits_on is None else [self._maker_waits_on]
         self._value: Any = _UNSET
         self._exc_info: ExcInfo | None = None
-        self._unread: Unread | None = None
         self._get_hook = None
         self._hook_lock: Any = None
         self._hook_value: Any = _UNSET
@@ -140,7 +141,8 @@ class Reply(pykka.ThreadingFuture[T]):
             if self._has_end():
                 return False
             self._exc_info = exc_info
-            self._unread = unread
+            if unread is not None:
+                self._unread = unread
             self._value = value
             wakes = self._wakes
             if not wakes:

@@ -14,13 +14,16 @@ import pytest
 
 from actors import _callbacks
 from actors._callbacks import lasting_thread
+from actors.base import Actor
 from actors.clock import Full
+from actors.exits import Crash
 from actors.future import Reply, complete, fail_asker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actors.testing import VirtualClock
+    from tests.actors.conftest import FakeSupervisor
 
 LIMIT = 60.0
 
@@ -327,3 +330,67 @@ def test_message_that_cannot_be_shown_spoils_no_later_report(
         "worker-1 raised KeyError on a message of type Unspeakable",
         "worker-1 raised KeyError on 'next'",
     ]
+
+
+class Greeter(Actor):
+    def greet(self, name: str) -> str:
+        if not name:
+            raise ValueError("nobody")
+        return f"Hello, {name}"
+
+    def on_receive(self, message: Any) -> str:
+        if message == "crash":
+            raise Crash(ValueError("nobody"))
+        return self.greet(message)
+
+
+def test_actor_reports_the_unread_exceptions_of_its_asks(
+    supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R5: of an ask's exception its reader hears, else the log; the child lives on."""
+    ref = supervisor.start(Greeter, name="greeter").ref
+
+    with reports(caplog) as told:
+        ref.ask("", block=False)
+        ref.proxy().greet("")
+        assert ref.ask("Ada", block=True) == "Hello, Ada"
+
+    assert [text.split(",")[0] for text in told] == [
+        "greeter raised ValueError on ''",
+        "greeter raised ValueError on ProxyCall(attr_path=('greet'",
+    ]
+    assert ref.cell.number == 1
+
+
+def test_actor_reports_no_exception_that_is_told_elsewhere(
+    supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell = supervisor.start(Greeter)
+
+    with reports(caplog) as told:
+        with pytest.raises(ValueError, match="nobody"):
+            cell.ref.ask("")
+        cell.ref.proxy().greet.defer("Ada")
+        cell.ref.ask("crash", block=False)
+        supervisor.restart(cell)
+        gc.collect()
+
+    assert told == []
+
+
+def test_exception_of_an_ask_whose_asker_gave_up_is_logged(
+    clock: VirtualClock, supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(Actor):
+        def on_receive(self, message: Any) -> None:
+            clock.sleep(10)
+            raise ValueError("too late")
+
+    cell = supervisor.start(Slow)
+
+    with reports(caplog) as told:
+        with pytest.raises(pykka.Timeout):
+            cell.ref.ask("question", timeout=5)
+        supervisor.stop(cell)
+
+    assert "ValueError: too late" in told[0]
