@@ -62,20 +62,23 @@ def as_spec(child: ChildLike[A], where: str = "supervisor: a child") -> ChildSpe
     cls, kwargs = given
     if not isinstance(cls, type) or isinstance(kwargs, type):
         _refuse(where, given)
-    if not hasattr(cls, "child_spec"):
-        return ChildSpec(cls, kwargs=kwargs)  # a supervisor may need them to be checked
+    if _carried_by(cls) is None:  # a supervisor may need its arguments to be checked
+        return ChildSpec(cls, kwargs=kwargs)
     return dataclasses.replace(_default_of(cls), kwargs=kwargs)
 
 
 def _default_of(cls: type[A]) -> ChildSpec[A]:
     """The spec that a class carries, or the one that suits any."""
-    where = f"child {name_of(cls)}"
+    where = f"child {name_of(cls)!r}"
     check_actor_class(cls, where)
-    carried = inspect.getattr_static(cls, "child_spec", None)
+    carried = _carried_by(cls)
     if carried is None:
         return ChildSpec(cls)
     if not isinstance(carried, classmethod | staticmethod):
-        msg = f"{where}: child_spec must be a classmethod, got {carried!r}"
+        msg = (
+            f"{where}: child_spec must be a classmethod, got {carried!r}; "
+            "put @classmethod above it, or child_spec = None to carry none"
+        )
         raise ConfigurationError(msg)
     maker: Any = cls
     spec = maker.child_spec()
@@ -86,6 +89,11 @@ def _default_of(cls: type[A]) -> ChildSpec[A]:
         )
         raise ConfigurationError(msg)
     return spec
+
+
+def _carried_by(cls: type) -> object:
+    """What makes the default spec of a class, unbound; ``None`` if nothing does."""
+    return inspect.getattr_static(cls, "child_spec", None)
 
 
 def _refuse(where: str, given: object) -> NoReturn:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["ChildSpec", "RestartType", "Siblings"]
 
 A = TypeVar("A", bound="pykka.Actor")
+# Covariant, so that a list of different children is a list of specs of actors.
+A_co = TypeVar("A_co", bound="pykka.Actor", covariant=True)
 Mailbox: TypeAlias = Literal["keep", "fresh"]
 Hooks: TypeAlias = Literal["on_failure", "on_stop"]
 GiveUp: TypeAlias = Literal["escalate", "leave_down"]
@@ -115,8 +117,8 @@ class Siblings(Protocol):
 Kwargs: TypeAlias = Mapping[str, Any] | Callable[[Siblings], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class ChildSpec(Generic[A]):
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
+class ChildSpec(Generic[A_co]):
     """How one child is made, restarted and stopped.
 
     A copy with other fields is made by ``dataclasses.replace``.
@@ -125,7 +127,7 @@ class ChildSpec(Generic[A]):
         actor_class: A ``pykka.ThreadingActor`` subclass, ours or an unmodified one.
         args: Positional arguments of its constructor, the same objects at each start.
         kwargs: Keyword arguments, or a callable of the siblings that makes them anew
-            at each start, on the child's thread.
+            at each start, on the thread that runs ``__init__``.
         id: Its name among its siblings; the class's name by default.
         restart: A :class:`RestartType` or its value.
         shutdown: Seconds it may take to stop before it is abandoned; ``None`` waits
@@ -166,7 +168,7 @@ class ChildSpec(Generic[A]):
         ConfigurationError: If a field is not allowed; it names the field and the child.
     """
 
-    actor_class: type[A]
+    actor_class: type[A_co]
     args: tuple[Any, ...]
     kwargs: Kwargs
     id: str
@@ -177,7 +179,7 @@ class ChildSpec(Generic[A]):
     mailbox: Mailbox
     capacity: int | Unset | None
     significant: bool
-    after_start: Callable[[A], object] | None
+    after_start: Callable[[A_co], object] | None
     required: bool
     give_up: GiveUp
     while_down: WhileDown
@@ -190,7 +192,7 @@ class ChildSpec(Generic[A]):
 
     def __init__(
         self,
-        actor_class: type[A],
+        actor_class: type[A_co],
         args: Iterable[Any] = (),
         kwargs: Kwargs = _NO_KWARGS,
         *,
@@ -202,7 +204,7 @@ class ChildSpec(Generic[A]):
         mailbox: Mailbox = "keep",
         capacity: int | Unset | None = UNSET,
         significant: bool = False,
-        after_start: Callable[[A], object] | None = None,
+        after_start: Callable[[A_co], object] | None = None,
         required: bool = True,
         give_up: GiveUp = "escalate",
         while_down: WhileDown = "wait",
@@ -253,6 +255,11 @@ class ChildSpec(Generic[A]):
             object.__setattr__(self, name, value)
         self._check_together(where)
 
+    def __repr__(self) -> str:
+        # Arguments may be long, or secret.
+        name, restart = name_of(self.actor_class), self.restart.value
+        return f"ChildSpec({name}, id={str(self.id)!r}, restart={restart!r})"
+
     @property
     def is_supervisor(self) -> bool:
         """True for a nested supervisor."""
@@ -263,19 +270,19 @@ class ChildSpec(Generic[A]):
         """True if an id was given; else it is the class's name."""
         return not isinstance(self.id, _ClassName)
 
-    def with_id(self, id: str) -> ChildSpec[A]:  # noqa: A002  # the field's name
+    def with_id(self, id: str) -> ChildSpec[A_co]:  # noqa: A002  # the field's name
         """The same spec for a child of another name."""
         check_child({"id": id}, f"child {self.id!r}")
         return self._copy(id=id)
 
-    def without_arguments(self) -> ChildSpec[A]:
+    def without_arguments(self) -> ChildSpec[A_co]:
         """The same spec with nothing to make the actor from, which is kept no longer.
 
         It is for a child that will not be started again.
         """
         return self._copy(args=(), kwargs=_NO_KWARGS)
 
-    def _copy(self, **changes: Any) -> ChildSpec[A]:
+    def _copy(self, **changes: Any) -> ChildSpec[A_co]:
         """Copy without the checks, which the original has passed."""
         spec = copy.copy(self)
         for name, value in changes.items():

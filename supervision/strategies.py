@@ -96,14 +96,16 @@ def decide(decider: Decider, error: Exception, *, child: str) -> Directive:
         child: Its name, for the log.
     """
     if isinstance(decider, Mapping):
-        fitting = (kind for kind in type(error).__mro__ if kind in decider)
-        return decider.get(next(fitting, Exception), "restart")
+        for kind in type(error).__mro__:  # from the most specific one on
+            if kind in decider:
+                return decider[kind]
+        return "restart"
     try:
         answer: object = decider(error)
     except Exception:
         logger.exception(
-            "the decider raised when it was asked about %r of child %r; the child is "
-            "restarted as without a decider",
+            "the decider raised when it was asked about %r of child %r; "
+            "what the child's spec says is done, as without a decider",
             error,
             child,
         )
@@ -113,12 +115,12 @@ def decide(decider: Decider, error: Exception, *, child: str) -> Directive:
     if isinstance(answer, str) and answer in DIRECTIVES:
         return DIRECTIVES[answer]
     logger.error(
-        "the decider answered %r when it was asked about %r of child %r; the child is "
-        "restarted as without a decider; have it return one of %s",
+        "the decider answered %r when it was asked about %r of child %r; what the "
+        "child's spec says is done, as without a decider; have it return %s",
         answer,
         error,
         child,
-        ", ".join(DIRECTIVES),
+        " or ".join(map(repr, DIRECTIVES)),
     )
     return "restart"
 

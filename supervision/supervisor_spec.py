@@ -29,6 +29,8 @@ from supervision.child_like import as_spec
 from supervision.strategies import DIRECTIVES, Decider, Strategy, intensity_needed
 
 if TYPE_CHECKING:
+    import pykka
+
     from supervision.child_like import ChildLike
     from supervision.child_spec import ChildSpec
 
@@ -77,7 +79,7 @@ class SupervisorSpec:
     def __init__(
         self,
         strategy: Strategy | str,
-        children: Iterable[ChildLike[Any]],
+        children: Iterable[ChildLike[pykka.Actor]] = (),
         *,
         intensity: int = 3,
         period: float = 5.0,
@@ -219,7 +221,7 @@ def _checked(decider: Any) -> Decider | None:
     return MappingProxyType(dict(decider))
 
 
-def _specs_of(children: Iterable[ChildLike[Any]]) -> tuple[ChildSpec[Any], ...]:
+def _specs_of(children: Iterable[ChildLike[pykka.Actor]]) -> tuple[ChildSpec[Any], ...]:
     if isinstance(children, Iterator):
         must_be = "a tuple or list; the first start would use up an iterator"
         _refuse("children", children, must_be)
