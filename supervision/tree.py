@@ -17,7 +17,7 @@ from supervision.crash_log import CrashLog
 from supervision.picture import Picture
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pykka
 
@@ -34,6 +34,8 @@ A = TypeVar("A", bound="pykka.Actor")
 
 UNDELIVERED_KEPT: Final = 1000
 """How many undelivered messages a tree keeps; older ones are only counted."""
+MOST_NAMED: Final = 20
+"""How many children an error names."""
 
 
 class Refs:
@@ -66,9 +68,13 @@ class Refs:
         try:
             return self._refs[child_id]
         except KeyError:
-            there = ", ".join(self._refs) or "none"
+            there = ", ".join(list(self._refs)[:MOST_NAMED]) or "none"
             message = f"{self._supervisor} has no child {child_id!r}; it has: {there}"
             raise KeyError(message) from None
+
+    def find(self, child_id: str) -> ActorRef[Any] | None:
+        """The ref of the child with that id, if there is one."""
+        return self._refs.get(child_id)
 
 
 class Tree:
@@ -81,7 +87,10 @@ class Tree:
     Attributes:
         listeners: Told each event.
         undelivered_count: How many messages became undelivered in all.
+        make_on: Runs the first ``__init__`` of those children whose is for the caller.
     """
+
+    make_on: Callable[[Callable[[], None]], bool] | None = None
 
     def __init__(self, clock: Clock, on_event: Listener | None = None) -> None:
         self.clock = clock
@@ -158,9 +167,10 @@ class Board:
         picture: The newest.
         refs: Of the present incarnation's children.
         strategy: In words, for people: ``one_for_one``, or ``dynamic``.
+        state: The supervisor's own: ``starting``, ``running``, ``stopping``, ``over``.
     """
 
-    __slots__ = ("name", "picture", "refs", "strategy", "tree")
+    __slots__ = ("name", "picture", "refs", "state", "strategy", "tree")
 
     def __init__(self, name: str, tree: Tree) -> None:
         self.name = name
@@ -168,3 +178,4 @@ class Board:
         self.picture = Picture()
         self.refs = Refs(name, {})
         self.strategy = ""
+        self.state = "starting"
