@@ -22,23 +22,45 @@ plugin, and other people's tests shall not wait for a pipeline that they do not 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supervision.child_spec import ChildSpec, RestartType
-    from supervision.errors import StartFailed, SupervisorGaveUp
+    from supervision.child_like import ChildLike
+    from supervision.child_spec import ChildSpec, RestartType, Siblings
+    from supervision.dynamic import DynamicSupervisor
+    from supervision.errors import (
+        AlreadyPresent,
+        AlreadyStarted,
+        ChildNotFound,
+        ChildRestarting,
+        ChildRunning,
+        MaxChildren,
+        StartFailed,
+        SupervisorGaveUp,
+    )
     from supervision.pipeline import Pipeline
     from supervision.scope import Scope
     from supervision.signals import handle_signals
-    from supervision.strategies import Backoff, Strategy
+    from supervision.strategies import Backoff, Decider, Directive, Strategy
     from supervision.supervisor import Supervisor
     from supervision.supervisor_ref import SupervisorRef
 else:
     import importlib
 
     _HOMES = {
+        "AlreadyPresent": "errors",
+        "AlreadyStarted": "errors",
         "Backoff": "strategies",
+        "ChildLike": "child_like",
+        "ChildNotFound": "errors",
+        "ChildRestarting": "errors",
+        "ChildRunning": "errors",
         "ChildSpec": "child_spec",
+        "Decider": "strategies",
+        "Directive": "strategies",
+        "DynamicSupervisor": "dynamic",
+        "MaxChildren": "errors",
         "Pipeline": "pipeline",
         "RestartType": "child_spec",
         "Scope": "scope",
+        "Siblings": "child_spec",
         "StartFailed": "errors",
         "Strategy": "strategies",
         "Supervisor": "supervisor",
@@ -61,11 +83,22 @@ else:
 
 
 __all__ = [
+    "AlreadyPresent",
+    "AlreadyStarted",
     "Backoff",
+    "ChildLike",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
     "ChildSpec",
+    "Decider",
+    "Directive",
+    "DynamicSupervisor",
+    "MaxChildren",
     "Pipeline",
     "RestartType",
     "Scope",
+    "Siblings",
     "StartFailed",
     "Strategy",
     "Supervisor",
