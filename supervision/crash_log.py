@@ -52,6 +52,9 @@ NAMED: Final = 5
 LONGEST: Final = 300
 """Characters of an error in its line; its traceback has all of them."""
 _NORMAL: Final = frozenset({"normal", "shutdown", "ignored"})
+# The stack of a thread left behind is logged when it is, the failure that a supervisor
+# gives up at by itself.
+_TOLD_BEFORE: Final = frozenset({"abandoned", "gave_up"})
 
 _Sequel: TypeAlias = (
     RestartScheduled
@@ -129,8 +132,7 @@ class CrashLog:
         if down is None:
             return
         what = _WORDS.get(down.kind, down.kind)
-        # The stack of a thread left behind was logged when it was.
-        trace = "" if down.kind == "abandoned" else down.traceback
+        trace = "" if down.kind in _TOLD_BEFORE else down.traceback
         self._line(level, down, what, what_next, trace)
 
     def _tell_resumed(self, event: ChildResumed) -> None:

@@ -288,3 +288,15 @@ def test_odd_errors_and_names_are_told_all_the_same(told: Told) -> None:
     assert "(Unshowable, which cannot be shown)" in told.lines[0]
     assert len(told.lines[1].partition("\n")[0]) < 500
     assert "tree/100%s" in told.lines[2]
+
+
+def test_traceback_that_was_told_before_is_not_told_again(told: Told) -> None:
+    """R92: by the nested supervisor that gave up, or when the thread was left."""
+    for child, kind in [("inner", "gave_up"), ("kid", "abandoned")]:
+        told.tell(ChildDown("tree", child, 1, kind, ValueError("boom"), TRACEBACK))
+        told.tell(ChildStopped("tree", child, 1, kind))
+
+    assert told.lines == [
+        f"tree/{who} (ValueError('boom')); it is not started again"
+        for who in ("inner (#1) gave up", "kid (#1) had to be abandoned")
+    ]
