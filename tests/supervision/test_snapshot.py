@@ -1,0 +1,272 @@
+"""A whole tree at one moment, whatever it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actors.testing import Gate
+from supervision.child_spec import ChildSpec
+from supervision.errors import StartFailed
+from supervision.strategies import Backoff
+from supervision.supervisor import Supervisor
+from tests.supervision.kids import Nursery, below, boom
+
+if TYPE_CHECKING:
+    from actors.testing import VirtualClock
+    from supervision.snapshot import TreeSnapshot
+
+
+def found(snapshot: TreeSnapshot, path: str) -> Any:
+    """What is at a path below the root: ``inner/x``."""
+    entry: Any = snapshot
+    for name in path.split("/"):
+        [entry] = [child for child in entry.children if child.id == name]
+    return entry
+
+
+def nested(ours: Nursery, *children: Any, **options: Any) -> ChildSpec[Any]:
+    specs = [ours.spec(c) if isinstance(c, str) else c for c in children]
+    return ChildSpec(Supervisor, ("rest_for_one", specs), options, id="inner")
+
+
+def test_snapshot_shows_each_level_with_what_it_is(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77."""
+    with ours.grow([ours.spec("a", capacity=3), nested(ours, "x")], name="top") as tree:
+        snapshot = tree.snapshot()
+
+        a, x, inner = (found(snapshot, path) for path in ("a", "inner/x", "inner"))
+        assert (snapshot.name, snapshot.state, snapshot.strategy) == (
+            "top",
+            "running",
+            "one_for_one",
+        )
+        assert (inner.name, inner.strategy, inner.state) == (
+            "top/inner",
+            "rest_for_one",
+            "running",
+        )
+        assert (a.actor_class, a.incarnation, a.capacity, a.thread) == (
+            "Kid",
+            1,
+            3,
+            "a",
+        )
+        assert (x.state, x.mailbox, x.exit_kind, x.error) == ("running", 0, "", "")
+        assert below(tree, "inner").snapshot() == inner
+
+
+def test_snapshot_is_values_that_can_be_kept_and_sent(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77: immutable, and nothing of it keeps an actor or an exception alive."""
+    with ours.grow(["a", nested(ours, "x")]) as tree:
+        tree.ref("a").tell(boom)
+        clock.settle()
+        snapshot = tree.snapshot()
+
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            snapshot.state = "x"  # type: ignore[misc]  # what is tested
+        assert pickle.loads(pickle.dumps(snapshot)) == snapshot
+        tree.ref("a").tell(boom)
+        clock.settle()
+        assert (
+            found(snapshot, "a").incarnation,
+            found(tree.snapshot(), "a").restarts,
+        ) == (
+            2,
+            2,
+        )
+
+
+def test_restarting_child_shows_why_and_when(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77."""
+    backoff = Backoff(first_immediate=False, initial=9, jitter=0)
+    with ours.grow([ours.spec("a", backoff=backoff)]) as tree:
+        tree.ref("a").tell(boom)
+        clock.settle()
+        clock.advance(4)
+        tree.ref("a").tell("waits")
+
+        a = found(tree.snapshot(), "a")
+
+        assert (a.state, a.restart_in, a.restarts, a.thread) == ("restarting", 5, 1, "")
+        assert (a.exit_kind, a.error) == ("failed", "ValueError: boom")
+        assert (a.mailbox, a.undelivered) == (1, 1)
+        clock.advance(5)
+        a = found(tree.snapshot(), "a")
+        assert (a.state, a.restart_in, a.thread) == ("running", None, "a#2")
+
+
+def test_full_mailbox_and_zombie_are_shown(ours: Nursery, clock: VirtualClock) -> None:
+    """R77, R58."""
+    gate = Gate()
+    spec = ours.spec("a", capacity=1, shutdown=2)
+    with ours.grow([spec, "b"], "one_for_all") as tree:
+        tree.ref("a").tell(lambda kid: gate.pass_through())
+        clock.settle()
+        tree.ref("a").tell("waits")
+        assert found(tree.snapshot(), "a").mailbox == 1
+
+        tree.ref("b").tell(boom)
+        clock.settle()
+        clock.advance(2.5)
+        snapshot = tree.snapshot()
+
+        assert [zombie.child for zombie in snapshot.zombies] == ["a"]
+        assert found(snapshot, "a").zombies == 1
+        assert "zombie:a  left behind 0.5 s ago: did not stop in time" in str(snapshot)
+        gate.open()
+        clock.settle()
+        assert tree.snapshot().zombies == ()
+
+
+def test_undelivered_messages_are_counted_by_supervisor(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77, R4."""
+    with ours.grow(["a", nested(ours, "x", "y")]) as tree:
+        below(tree, "inner").ref("x").tell(boom)
+        tree.ref("a").tell(boom)
+        clock.settle()
+        snapshot = tree.snapshot()
+
+        assert (snapshot.undelivered, found(snapshot, "inner").undelivered) == (2, 1)
+        assert found(snapshot, "inner/y").undelivered == 0
+
+
+def test_snapshot_of_a_tree_that_starts(ours: Nursery, clock: VirtualClock) -> None:
+    """R77: from any thread, whatever the supervisor does."""
+    gate = Gate()
+    trees: list[Any] = []
+
+    def keep(kid: Any) -> None:
+        trees.append(kid.actor_ref.cell.parent.ref)
+        gate.pass_through()
+
+    def grow() -> None:
+        with ours.grow(["a", nested(ours, ours.spec("x", keep)), "b"]):
+            pass
+
+    thread = clock.thread(grow, name="host")
+    thread.start()
+    gate.wait_arrived()
+
+    inner = trees[0].snapshot()
+    root = trees[0].cell.parent.ref.snapshot()
+
+    assert (root.state, found(root, "b").state) == ("starting", "starting")
+    assert (inner.state, found(inner, "x").state) == ("starting", "starting")
+    assert found(root, "a").state == "running"
+    gate.open()
+    clock.join(thread, None)
+
+
+def test_snapshot_of_a_tree_that_stops(ours: Nursery, clock: VirtualClock) -> None:
+    """R77."""
+    gate = Gate()
+    tree = ours.grow(["a", "b"])
+    tree.ref("b").tell(lambda kid: gate.pass_through())
+    clock.settle()
+    tree.stop_now("enough", timeout=30)
+    clock.settle()
+
+    snapshot = tree.snapshot()
+
+    assert (snapshot.state, found(snapshot, "b").state) == ("stopping", "stopping")
+    assert found(snapshot, "a").state == "running"
+    gate.open()
+    assert tree.wait()
+
+
+def test_snapshot_after_the_end(ours: Nursery, clock: VirtualClock) -> None:
+    """R77."""
+    with ours.grow(["a", nested(ours, "x")]) as tree:
+        pass
+
+    snapshot = tree.snapshot()
+
+    assert (snapshot.state, snapshot.exit_kind) == ("undefined", "shutdown")
+    assert found(snapshot, "inner/x").state == "undefined"
+    assert str(snapshot).splitlines()[1].endswith("  one_for_one, stopped")
+
+
+def test_root_that_gave_up_says_so(ours: Nursery, clock: VirtualClock) -> None:
+    """R77, R42."""
+    tree = ours.grow("a", intensity=0)
+    tree.ref("a").tell(boom)
+    clock.settle()
+
+    assert "gave up: ValueError: boom" in str(tree.snapshot())
+    assert tree.snapshot().state == "undefined"
+
+
+def test_nested_supervisor_that_gives_up_is_stopping_before_its_own_hears_of_it(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77: from its own state, one transition ahead of the picture above."""
+    gate = Gate()
+    with ours.grow([nested(ours, "x", "y", intensity=0)]) as tree:
+        inner = below(tree, "inner")
+        inner.ref("x").tell(lambda kid: gate.pass_through())
+        clock.settle()
+        inner.ref("y").tell(boom)
+        clock.settle()
+
+        assert found(tree.snapshot(), "inner").state == "stopping"
+        assert inner.snapshot().state == "stopping"
+        gate.open()
+        clock.settle()
+        assert found(tree.snapshot(), "inner").incarnation == 2
+        assert found(tree.snapshot(), "inner/x").state == "running"
+
+
+def test_error_that_cannot_be_shown_costs_only_its_text(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77."""
+
+    class Unshowable(ValueError):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    def fail(kid: Any) -> None:
+        raise Unshowable
+
+    def fail_without_words(kid: Any) -> None:
+        raise ValueError
+
+    with ours.grow("ab") as tree:
+        tree.ref("a").tell(fail)
+        tree.ref("b").tell(fail_without_words)
+        clock.settle()
+
+        snapshot = tree.snapshot()
+
+        assert found(snapshot, "a").error == "Unshowable: (cannot be shown)"
+        assert found(snapshot, "b").error == "ValueError"
+
+
+def test_start_that_failed_is_in_the_last_picture(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77."""
+    trees: list[Any] = []
+
+    def fail(kid: Any) -> None:
+        trees.append(kid.actor_ref.cell.parent.ref)
+        raise ValueError("no")
+
+    with pytest.raises(StartFailed):
+        ours.grow(["a", ours.spec("b", fail)])
+
+    snapshot = trees[0].snapshot()
+    assert (snapshot.state, snapshot.exit_kind) == ("undefined", "start_failed")
+    assert "did not start: ValueError: no" in str(snapshot)
