@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChildAbandoned",
     "ChildDown",
+    "ChildEscalated",
     "ChildFailing",
     "ChildInterrupted",
     "ChildLeftDown",
@@ -238,8 +239,21 @@ class ChildLeftDown(NamedTuple):
     error: BaseException | None
 
 
+class ChildEscalated(NamedTuple):
+    """A child failed and its decider said that its supervisor fails with it."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    error: BaseException | None
+
+
 class TreeGaveUp(NamedTuple):
-    """More restarts than ``intensity`` within ``period``: the children are stopped."""
+    """A child failed too often, and all children of its supervisor are stopped.
+
+    ``max_restarts`` is the child's own limit if it was that one, and ``None`` if the
+    supervisor's ``intensity`` within ``period`` was used up.
+    """
 
     supervisor: str
     child: str
@@ -247,6 +261,7 @@ class TreeGaveUp(NamedTuple):
     intensity: int
     period: float
     error: BaseException | None
+    max_restarts: int | None = None
 
 
 class MessageUndelivered(NamedTuple):
@@ -270,6 +285,7 @@ SupervisionEvent: TypeAlias = (
     | ChildResumed
     | ChildInterrupted
     | ChildLeftDown
+    | ChildEscalated
     | TreeGaveUp
     | MessageUndelivered
 )

@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Typ
 from supervision.child_spec import RestartType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from actors.exits import Exit
     from supervision.child_spec import ChildSpec
     from supervision.groups import Group
+    from supervision.strategies import RestartWindow
+
+    MakeOn: TypeAlias = Callable[[Callable[[], None]], bool]
 
 __all__ = [
+    "Answerable",
     "Child",
     "Due",
     "DueKind",
@@ -91,6 +95,22 @@ class Timer(Protocol):
         """Take the call back, if it has not come yet."""
 
 
+class Answerable(Protocol):
+    """Who waits for a start or a stop.
+
+    Attributes:
+        keeps_spec: If the start fails, the spec is not thrown away.
+    """
+
+    keeps_spec: bool
+
+    def succeed(self, ref: Any) -> None:
+        """It is done."""
+
+    def fail(self, error: BaseException) -> None:
+        """It will not be."""
+
+
 class Child:
     """One child as the machine sees it.
 
@@ -101,20 +121,43 @@ class Child:
         restarts: How many incarnations came after a failure.
         exit: How its last incarnation ended.
         handle: For the hands' own use.
+        make_on: Who runs its first ``__init__``, if not its own thread.
+        failures: How many there were in a row, for backoff and ``max_restarts``.
+        was_up: It has left its ``on_start`` once.
+        was_added: It was not there when its supervisor started.
+        was_tried: Its first start has failed, and the start of the tree goes on.
+        ordered_down: Whoever administers the tree has it stopped: it does not restart.
+        draining: Its stop lets it handle what waits in its mailbox.
+        stop_by: When its own time to stop is over, if a drain has used up some of it.
+        interrupted: An exception was thrown into the thread that would not end.
+        discarded: Its spec goes when it is down.
+        start_request: Who asked for its start, and has not been told how it went.
+        stop_requests: Who asked for its stop, likewise.
     """
 
     __slots__ = (
+        "discarded",
+        "draining",
         "exit",
         "failures",
         "group",
         "handle",
+        "interrupted",
+        "make_on",
         "number",
+        "ordered_down",
         "restarts",
         "spec",
+        "start_request",
         "started_at",
         "state",
+        "stop_by",
+        "stop_requests",
         "timer",
+        "was_added",
+        "was_tried",
         "was_up",
+        "window",
     )
 
     def __init__(self, spec: ChildSpec[Any], handle: Any = None) -> None:
@@ -124,9 +167,20 @@ class Child:
         self.number = 0
         self.restarts = 0
         self.exit: Exit | None = None
-        self.failures = 0  # in a row, for the backoff
+        self.make_on: MakeOn | None = None
+        self.failures = 0
         self.started_at: float | None = None
         self.was_up = False
+        self.was_added = False
+        self.was_tried = False
+        self.ordered_down = False
+        self.draining = False
+        self.stop_by: float | None = None
+        self.interrupted = False
+        self.discarded = False
+        self.window: RestartWindow | None = None  # its own, if it has one
+        self.start_request: Answerable | None = None
+        self.stop_requests: list[Answerable] = []
         self.group: Group | None = None
         self.timer: Timer | None = None
 
@@ -138,13 +192,13 @@ class Child:
     @property
     def has_had_its_start(self) -> bool:
         """True when the start of the tree need not wait for it any more."""
-        return self.was_up or self.state is State.UNDEFINED
+        return self.was_up or self.was_tried or self.state is State.UNDEFINED
 
     @property
     def is_gone(self) -> bool:
         """True when its supervisor knows it no more."""
-        return (
-            self.state is State.UNDEFINED and self.spec.restart is RestartType.TEMPORARY
+        return self.state is State.UNDEFINED and (
+            self.discarded or self.spec.restart is RestartType.TEMPORARY
         )
 
     def disarm(self) -> None:
@@ -163,6 +217,12 @@ class Hands(Protocol):
     def stop(self, child: Child, deadline: float | None) -> None:
         """Ask the incarnation to stop, until a moment on the clock."""
 
+    def drain(self, child: Child, deadline: float | None) -> None:
+        """Ask it to stop once it has handled what waits in its mailbox."""
+
+    def interrupt(self, child: Child, why: str) -> bool:
+        """Throw an exception into the incarnation's thread; False if that cannot be."""
+
     def busy(self, child: Child) -> bool:
         """True when the incarnation is handling something."""
 
@@ -175,6 +235,18 @@ class Hands(Protocol):
 
     def finalize(self, child: Child, exit_: Exit) -> None:
         """Close the child for good."""
+
+    def make(self, child: Child) -> None:
+        """Give the child a place of its own; also after it was closed for good."""
+
+    def forget(self, child: Child) -> None:
+        """The child is known no more."""
+
+    def forget_arguments(self, child: Child) -> None:
+        """What it was made from is not needed any more."""
+
+    def ref(self, child: Child) -> Any:
+        """The child's ref."""
 
     def call_at(self, moment: float, due: Due) -> Timer:
         """Feed ``due`` back in at ``moment``."""

@@ -1,4 +1,4 @@
-"""How starting a tree fails, and how a tree ends that did not end well.
+"""What goes wrong with a tree: its start, its end, the administration of its children.
 
 :Runs on: any thread.
 :Owns: nothing; exceptions are values.
@@ -6,15 +6,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from actors.errors import HeadraceError
 
-__all__ = ["StartFailed", "SupervisorGaveUp"]
+if TYPE_CHECKING:
+    from actors.ref import ActorRef
+
+__all__ = [
+    "AlreadyPresent",
+    "AlreadyStarted",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
+    "MaxChildren",
+    "StartFailed",
+    "SupervisorGaveUp",
+]
 
 
 class StartFailed(HeadraceError, RuntimeError):
-    """A child did not start, so the tree did not; those already started were stopped.
+    """A child did not start.
 
-    ``__cause__`` is what the child raised.
+    At the start of a tree the tree did not start either, and those already started were
+    stopped.  ``__cause__`` is what the child raised.
 
     Attributes:
         child_id: The child's id.
@@ -30,6 +45,40 @@ class SupervisorGaveUp(HeadraceError, RuntimeError):
 
     ``__cause__`` is the last failure.
     """
+
+
+class AlreadyStarted(HeadraceError, RuntimeError):
+    """``start_child``: a child of that id is there, and not down.
+
+    Attributes:
+        ref: Its ref.
+    """
+
+    def __init__(self, message: str, ref: ActorRef[Any]) -> None:
+        super().__init__(message)
+        self.ref = ref
+
+
+class AlreadyPresent(HeadraceError, RuntimeError):
+    """``start_child``: a child of that id is there and down; it can be restarted."""
+
+
+class ChildRunning(HeadraceError, RuntimeError):
+    """``restart_child`` or ``delete_child``: the child is not down."""
+
+
+class ChildRestarting(HeadraceError, RuntimeError):
+    """``restart_child`` or ``delete_child``: the child waits for its restart."""
+
+
+class ChildNotFound(HeadraceError, KeyError):
+    """There is no child of that id."""
+
+    __str__ = Exception.__str__  # a KeyError would show it in quotes
+
+
+class MaxChildren(HeadraceError, RuntimeError):
+    """``start_child``: the supervisor has as many children as it may have."""
 
 
 def start_failure(

@@ -10,8 +10,11 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, final
 
-from actors import UNSET, Actor, Cell, adopt
+from actors import UNSET, Actor, ActorRef, Cell, adopt
 from supervision.child_state import State
+from supervision.strategies import decide
+from supervision.supervisor_ref import Budget, SupervisorRef
+from supervision.tree import Board, Refs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
     from actors.stop_token import StopToken
     from supervision.child_spec import ChildSpec
     from supervision.child_state import Child, Due, Timer
-    from supervision.tree import Board, Refs
+    from supervision.strategies import Decider
 
-__all__ = ["CellHands", "make_cell"]
+__all__ = ["CellHands"]
 
 
 @final
@@ -31,6 +34,10 @@ class CellHands:
 
     Args:
         board: The supervisor's.
+        cell: The supervisor's.
+        token: Parent of the children's stop tokens.
+        decider: What is asked of each failure.
+        hear: Takes the notices of a child, on its thread.
         call_at: Feeds a ``Due`` back in at a moment.
         on_ready: Called when all children have started.
 
@@ -41,6 +48,11 @@ class CellHands:
     def __init__(
         self,
         board: Board,
+        cell: Cell,
+        *,
+        token: StopToken,
+        decider: Decider | None,
+        hear: Callable[[Child, Any], object],
         call_at: Callable[[float, Due], Timer],
         on_ready: Callable[[], None],
     ) -> None:
@@ -49,15 +61,91 @@ class CellHands:
         self.ready = on_ready
         self.emit = board.tree.listeners.emit
         self._board = board
+        self._cell = cell
+        self._token = token
+        self._decider = decider
+        self._hear = hear
+        # By child id.  Read on any thread: each change is one call of a dict's method.
+        self._refs: dict[str, ActorRef[Any]] = {}
+        board.refs = self._siblings = Refs(board.name, self._refs)
+
+    def make(self, child: Child) -> None:
+        """See ``Hands``."""
+        cell = child.handle = self._make_cell(child)
+        if child.spec.is_supervisor:
+            below = Board(f"{self._board.name}/{child.id}", self._board.tree)
+            cell.ref = SupervisorRef(cell, below)
+        self._refs[child.id] = cell.ref
+
+    def _make_cell(self, child: Child) -> Cell:
+        spec, board = child.spec, self._board
+        kwargs: Any = spec.kwargs
+        if callable(kwargs):
+            kwargs = functools.partial(kwargs, self._siblings)
+        decider = None
+        if self._decider is not None:
+            decider = functools.partial(decide, self._decider, child=child.id)
+        return Cell(
+            adopt(spec.actor_class),
+            spec.args,
+            kwargs,
+            name=spec.id,
+            capacity=spec.capacity,
+            mailbox=spec.mailbox,
+            clock=board.tree.clock,
+            token=self._token if spec.token is None else spec.token,
+            report=functools.partial(self._hear, child),
+            parent=self._cell,
+            on_crash=_on_crash(spec),
+            on_undelivered=functools.partial(board.tree.note_undelivered, board.name),
+            after_start=spec.after_start,
+            decider=decider,
+            crash_on_ask=spec.crash_on_ask,
+            while_down=spec.while_down,
+            interruptible=spec.on_timeout == "interrupt",
+        )
+
+    def forget(self, child: Child) -> None:
+        """See ``Hands``."""
+        self._refs.pop(child.id, None)
+
+    def forget_arguments(self, child: Child) -> None:
+        """See ``Hands``."""
+        child.spec = child.spec.without_arguments()
+        child.handle.args, child.handle.kwargs = (), None
+
+    def ref(self, child: Child) -> ActorRef[Any]:
+        """See ``Hands``."""
+        cell: Cell = child.handle
+        return cell.ref
 
     def start(self, child: Child) -> int:
         """See ``Hands``."""
-        number: int = child.handle.start().number
-        return number
+        make_on, child.make_on = child.make_on, None
+        if child.spec.init_in == "child":
+            make_on = None
+        elif make_on is None and child.number == 0:
+            make_on = self._board.tree.make_on
+        cell: Cell = child.handle
+        run = cell.start() if make_on is None else cell.start(make_on)
+        return run.number
 
     def stop(self, child: Child, deadline: float | None) -> None:
         """See ``Hands``."""
         child.handle.stop_now(f"{self._board.name} stops it", deadline=deadline)
+
+    def drain(self, child: Child, deadline: float | None) -> None:
+        """See ``Hands``."""
+        ref = child.handle.ref
+        if not child.draining:
+            ActorRef.stop(ref, block=False)
+        if child.spec.is_supervisor and deadline is not None:
+            ref.tell_control(Budget(child.number, deadline))
+
+    def interrupt(self, child: Child, why: str) -> bool:
+        """See ``Hands``."""
+        done: bool = child.handle.interrupt(why)
+        return done
 
     def busy(self, child: Child) -> bool:
         """See ``Hands``."""
@@ -80,35 +168,8 @@ class CellHands:
         self.exit = exit_
 
 
-def make_cell(
-    spec: ChildSpec[Any],
-    *,
-    board: Board,
-    parent: Cell,
-    token: StopToken,
-    report: Callable[[Any], object],
-    siblings: Refs,
-) -> Cell:
-    """Make the place of a child; nothing starts yet."""
-    kwargs: Any = spec.kwargs
-    if callable(kwargs):
-        kwargs = functools.partial(kwargs, siblings)
-    actor_class = adopt(spec.actor_class)
-    on_crash = spec.on_crash
-    if on_crash is UNSET:
-        on_crash = "on_failure" if issubclass(actor_class, Actor) else "on_stop"
-    return Cell(
-        actor_class,
-        spec.args,
-        kwargs,
-        name=spec.id,
-        capacity=spec.capacity,
-        mailbox=spec.mailbox,
-        clock=board.tree.clock,
-        token=token if spec.token is None else spec.token,
-        report=report,
-        parent=parent,
-        on_crash=on_crash,
-        on_undelivered=functools.partial(board.tree.note_undelivered, board.name),
-        after_start=spec.after_start,
-    )
+def _on_crash(spec: ChildSpec[Any]) -> Any:
+    """The hooks of a crash: a class that does not know ours may close things there."""
+    if spec.on_crash is not UNSET:
+        return spec.on_crash
+    return "on_failure" if issubclass(spec.actor_class, Actor) else "on_stop"

@@ -6,48 +6,47 @@ out.  Nothing here waits: a child that was asked to stop is a child in the state
 
 Children that restart together form a group: its live members stop in reverse order,
 its delay passes, its members start in order.  In STOPPING mode there are no groups:
-all children stop in reverse order, each awaited before the next is asked.
+:mod:`supervision.ending` says who stops next.
 
 :Runs on: the supervisor's thread; pure apart from what its hands do.
-:Owns: the children's states, the groups, the restart window.
+:Owns: what :class:`~supervision.moves.Moves` owns, and the limits of restarts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from actors import Exit
 from actors.events import (
-    ChildAbandoned,
     ChildDown,
+    ChildEscalated,
     ChildFailing,
+    ChildLeftDown,
     ChildRestarted,
+    ChildResumed,
     ChildStarted,
-    ChildStopped,
     RestartScheduled,
     TreeGaveUp,
 )
-from supervision.child_state import EXPECTED, LIVE, Child, Due, Mode, State
+from supervision.child_spec import RestartType
+from supervision.child_state import LIVE, Child, Due, Mode, State
 from supervision.errors import start_failure
-from supervision.groups import Groups
-from supervision.strategies import RestartWindow
+from supervision.limits import Limits
+from supervision.moves import IDLE_GRACE, Moves
+from supervision.strategies import Strategy
 
 if TYPE_CHECKING:
     import random
 
-    from supervision.child_state import DueKind, Hands, Notice
+    from supervision.child_state import Hands
     from supervision.groups import Group
+    from supervision.limits import Verdict
     from supervision.supervisor_spec import SupervisorSpec
 
 __all__ = ["Machine"]
 
-IDLE_GRACE: Final = 0.1
-"""Seconds that an idle child has to stop when its limit is 0."""
-SUPERVISOR_GRACE: Final = 1.0
-"""Seconds that a nested supervisor has to say that it kept its deadline."""
 
-
-class Machine:
+class Machine(Moves):
     """Decides what happens to the children.
 
     Args:
@@ -67,29 +66,19 @@ class Machine:
         *,
         rng: random.Random | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, children, hands)
         self.spec = spec
-        self.children = children
-        self.mode = Mode.STARTING
-        self.exit: Exit | None = None
-        self.deadline: float | None = None
-        self.window = RestartWindow(spec.intensity, spec.period)
-        self._hands = hands
-        self._rng = rng
-        self.changed: list[Child] = []  # since whoever shows them last looked
-        self._by_id = {child.id: child for child in children}
+        self.limits = Limits(spec, rng)
         # Taken from the end, so that no step looks at the children it is done with.
         self._unstarted = children[::-1]
-        self._to_stop: list[Child] = []
-        self._groups = Groups()
-        self._now = 0.0
+        self._ends_by_itself = False
 
     # -- what comes in
 
     def begin(self, now: float) -> None:
         """Start the children."""
         self._now = now
-        self._groups.gather(list(self.children), None)
+        self._groups.gather(self.children, None)
         self._advance()
 
     def started(self, child: Child, number: int, now: float) -> None:
@@ -104,6 +93,9 @@ class Machine:
         child.was_up = True
         self._groups.leave(child)
         self._hands.emit(event(*self._who(child)))
+        if child.spec.restart is RestartType.TEMPORARY:
+            self._hands.forget_arguments(child)
+        self._answer_start(child)
         self._advance()
 
     def failing(self, child: Child, number: int, now: float) -> None:
@@ -116,6 +108,11 @@ class Machine:
         if child.spec.shutdown is not None:
             limit = child.spec.shutdown or IDLE_GRACE
             self._arm(child, now + limit, "failing_due")
+
+    def resumed(self, child: Child, number: int, error: BaseException) -> None:
+        """An incarnation failed, and goes on as its decider said."""
+        if child.number == number and child.state in LIVE:
+            self._hands.emit(ChildResumed(*self._who(child), error))
 
     def down(self, child: Child, number: int, exit_: Exit, now: float) -> None:
         """An incarnation is over."""
@@ -131,72 +128,81 @@ class Machine:
             self._groups.come_due(due.number)
             self._advance()
             return
-        child = self._by_id[due.child]
-        if self._expected(due.what, child, due.number):
+        child = self.by_id.get(due.child)
+        if child is not None and self._expected(due.what, child, due.number):
             self._out_of_time(child)
             self._advance()
 
-    def stop(self, exit_: Exit, deadline: float | None, now: float) -> None:
-        """End: stop all children in reverse order, then leave with ``exit``.
+    def stop(
+        self, exit_: Exit, deadline: float | None, now: float, *, drain: bool = False
+    ) -> None:
+        """End: stop all children, then leave with ``exit_``.
 
-        Called again it can only shorten the deadline, or turn the exit to a fatal one.
+        Called again it can only shorten the deadline, end a drain, or turn the exit to
+        a fatal one.
+
+        Args:
+            exit_: How the supervisor leaves.
+            deadline: The moment by which all must have ended.
+            now: The moment.
+            drain: Each child handles what waits in its mailbox first.
         """
         self._now = now
-        self._begin_stop(exit_)
-        self._shorten(deadline)
+        self._begin_stop(exit_, drain=drain)
+        self._tighten(deadline, hurry=not drain)
         self._advance()
 
     def shorten(self, deadline: float, now: float) -> None:
         """Have a stop, under way or to come, end by ``deadline``."""
         self._now = now
-        self._shorten(deadline)
+        self._tighten(deadline)
         self._advance()
 
     def take_over(self, exit_: Exit, now: float) -> None:
         """Stop, with hands that lost the timers: ask again whoever is stopping."""
         self._now = now
         self._begin_stop(exit_)
-        for child in list(self.children):
-            if child.state is State.STOPPING:
-                self._stop(child)
+        self.ending.hurry()
+        self._ask_again()
         self._advance()
 
-    def _become(self, child: Child, state: State) -> None:
-        child.state = state
+    # -- what whoever administers the tree asks for; see administration
+
+    def start_child(self, child: Child, now: float) -> None:
+        """Start a child that is down, or that was not there before."""
+        self._now = now
+        self.by_id.setdefault(child.id, child)
+        self._hands.make(child)
+        child.ordered_down = False
+        child.number = 0  # a new place counts from the beginning
+        self.limits.begin_anew(child)
+        self._become(child, State.WAITING)
+        self._groups.gather([child], None)
+        self._advance()
+
+    def terminate_child(self, child: Child, now: float) -> None:
+        """Stop a child for good; its spec is kept."""
+        self._now = now
+        child.ordered_down = True
+        if child.state in {State.STARTING, State.RUNNING}:
+            self._stop(child)
+        elif child.state not in LIVE:
+            self._finalize(child)
+        self._advance()
+
+    def delete_child(self, child: Child) -> None:
+        """Forget a child that is down."""
+        child.discarded = True
         self.changed.append(child)
-        if child.group is not None:
-            self._groups.stir(child.group)
+        self._drop(child)
 
-    # -- endings of one child
-
-    def _who(self, child: Child) -> tuple[str, str, int]:
-        return self.name, child.id, child.number
-
-    def _expected(self, what: Notice, child: Child, number: int) -> bool:
-        return child.number == number and child.state in EXPECTED[what]
-
-    def _out_of_time(self, child: Child) -> None:
-        """Leave behind a child that did not start, stop or clean up in time."""
-        spec = child.spec
-        if child.state is State.STARTING:
-            why, kind = f"did not start within {spec.start_timeout:g} s", "start_failed"
-        elif child.state is State.FAILING:
-            why, kind = "did not end after its failure", "abandoned"
-        else:
-            why, kind = "did not stop in time", "abandoned"
-        self._abandon(child, why, kind)
-
-    def _abandon(self, child: Child, why: str, kind: Any = "abandoned") -> None:
-        stack = self._hands.abandon(child, why)
-        if stack is None:  # its down notice is on the way
-            return
-        self._hands.emit(ChildAbandoned(*self._who(child), why, stack))
-        error = TimeoutError(f"{child.id} {why}")
-        self._exited(child, Exit(kind, error, stack))
+    # -- what follows from the end of a child
 
     def _exited(self, child: Child, exit_: Exit) -> None:
-        """One incarnation has no thread any more: restart it, or let it go."""
-        was, group = child.state, child.group
+        was = child.state
+        if child.interrupted and was is State.STARTING:
+            error = TimeoutError(f"{child.id} did not start in time")
+            exit_ = Exit("start_failed", error, exit_.traceback)
         child.disarm()
         child.exit = exit_
         self._hands.emit(
@@ -204,83 +210,109 @@ class Machine:
         )
         if exit_.kind == "fatal":
             self._begin_stop(exit_)
-        elif was is State.STARTING and self._fails_the_start(child, exit_):
+        elif self._fails_the_tree(child, was, exit_):
             failure = start_failure(self.name, child.id, exit_.error)
             self._begin_stop(Exit("start_failed", failure, exit_.traceback))
-
-        if self.mode is Mode.STOPPING:
+        if self.mode is Mode.STOPPING or child.ordered_down:
             self._finalize(child)
-        elif group is not None and not group.starting:  # its group is being stopped
-            asked = was is State.STOPPING
+        elif child.start_request is not None and exit_.abnormal:
+            child.discarded = not child.start_request.keeps_spec
+            self._finalize(child)
+        else:
+            self._follow(child, was, exit_)
+
+    def _fails_the_tree(self, child: Child, was: State, exit_: Exit) -> bool:
+        """True if the child's start is needed for that of the tree, and failed."""
+        return (
+            self.mode is Mode.STARTING
+            and was is State.STARTING
+            and not (child.was_up or child.was_tried)
+            and child.spec.required
+            and child.start_request is None
+            and not child.ordered_down
+            and exit_.abnormal
+        )
+
+    def _follow(self, child: Child, was: State, exit_: Exit) -> None:
+        group, asked = child.group, was is State.STOPPING
+        if group is not None and not group.starting:  # its group is being stopped
             if child.spec.restart.comes_back(exit_.kind, asked=asked):
                 self._become(child, State.RESTARTING)
             else:
-                self._finalize(child)
-        elif child.spec.restart.restarts(exit_.kind):
-            self._want_restart(child, exit_)
-        else:
-            self._finalize(child)
-
-    def _fails_the_start(self, child: Child, exit_: Exit) -> bool:
-        return self.mode is Mode.STARTING and not child.was_up and exit_.abnormal
-
-    def _finalize(self, child: Child) -> None:
-        self._groups.leave(child)
-        child.disarm()
-        self._become(child, State.UNDEFINED)
-        if child.is_gone:
-            self.children.remove(child)
-        exit_ = child.exit or Exit("shutdown")
-        self._hands.finalize(child, exit_)
-        self._hands.emit(ChildStopped(*self._who(child), exit_.kind))
-
-    # -- restarts
-
-    def _want_restart(self, child: Child, exit_: Exit) -> None:
-        window = self.window
-        self._become(child, State.RESTARTING)
-        if window.note(self._now):
-            child.restarts += 1
-            self._schedule(child)
+                self._stay_down(child, exit_, asked=asked)
             return
-        limits = window.intensity, window.period
-        self._hands.emit(TreeGaveUp(*self._who(child), *limits, exit_.error))
-        self._begin_stop(Exit("gave_up", exit_.error, exit_.traceback))
+        child.was_tried |= was is State.STARTING
+        verdict = self.limits.judge(child, exit_, self._now)
+        if verdict.what == "restart":
+            child.restarts += 1
+            self._become(child, State.RESTARTING)
+            self._schedule(child, verdict)
+        elif verdict.what == "stay_down":
+            self._stay_down(child, exit_, asked=asked)
+        elif verdict.what == "leave_down":
+            limits = self.limits.shown
+            most, error = verdict.max_restarts, exit_.error
+            self._hands.emit(ChildLeftDown(*self._who(child), *limits, most, error))
+            self._finalize(child)
+        else:
+            self._give_up(child, verdict, exit_)
 
-    def _schedule(self, child: Child) -> None:
+    def _give_up(self, child: Child, verdict: Verdict, exit_: Exit) -> None:
+        self._become(child, State.RESTARTING)
+        who, error = self._who(child), exit_.error
+        if verdict.what == "escalate":
+            self._hands.emit(ChildEscalated(*who, error))
+        else:
+            limits, most = self.limits.shown, verdict.max_restarts
+            self._hands.emit(TreeGaveUp(*who, *limits, error, most))
+        self._begin_stop(Exit("gave_up", error, exit_.traceback))
+
+    def _stay_down(self, child: Child, exit_: Exit, *, asked: bool) -> None:
+        """Let a child go that is not restarted; the supervisor may go with it."""
+        self._finalize(child)
+        temporary = child.spec.restart is RestartType.TEMPORARY
+        if asked or exit_.kind == "ignored" or (exit_.abnormal and not temporary):
+            return
+        if not child.spec.significant:
+            return
+        policy = self.spec.auto_shutdown
+        if policy == "any_significant" or (
+            policy == "all_significant" and not self._any_significant_left()
+        ):
+            self._ends_by_itself = True  # not before all have started
+
+    def _any_significant_left(self) -> bool:
+        return any(
+            each.spec.significant and each.state is not State.UNDEFINED
+            for each in self.by_id.values()
+        )
+
+    def _schedule(self, child: Child, verdict: Verdict) -> None:
         """Put a failed child and those it affects into a group with a moment to start.
 
         Even without a delay the start comes through the control lane, so that a stop
         that waits there already comes first.
         """
-        delay, window = self._delay(child), self.window
-        affected = self.spec.strategy.affected(self.children, child)
+        affected = self.spec.strategy.affected(self._in_order(), child)
         affected = [each for each in affected if each.state is not State.UNDEFINED]
         moments = [each.group.at for each in affected if each.group is not None]
-        at = max([self._now + delay, *(m for m in moments if m is not None)])
+        at = self._now + verdict.delay
+        at = max([at, *(m for m in moments if m is not None)])
         group = self._groups.gather(affected, at)
         group.timer = self._hands.call_at(at, Due("restart_due", "", group.stamp))
         self._hands.emit(
             RestartScheduled(
                 *self._who(child),
-                delay,
+                verdict.delay,
                 tuple(each.id for each in affected),
-                window.used(self._now),
-                window.intensity,
-                window.period,
+                verdict.used,
+                *self.limits.shown,
             )
         )
 
-    def _delay(self, child: Child) -> float:
-        backoff = child.spec.backoff
-        if backoff is None:
-            return 0.0
-        started_at = child.started_at
-        if started_at is not None and backoff.resets_after(self._now - started_at):
-            child.failures = 0
-        delay = backoff.delay(child.failures, self._rng)
-        child.failures += 1
-        return delay
+    def _in_order(self) -> list[Child]:
+        # One that fails alone costs the same among any number of children.
+        return [] if self.spec.strategy is Strategy.ONE_FOR_ONE else self.children
 
     # -- the next action
 
@@ -302,6 +334,9 @@ class Machine:
             if not self._unstarted:
                 self.mode = Mode.RUNNING
                 self._hands.ready()
+        if self._ends_by_itself and self.mode is Mode.RUNNING:
+            self._begin_stop(Exit("shutdown"))
+            return True
         return False
 
     def _step_of(self, group: Group) -> bool:
@@ -323,76 +358,22 @@ class Machine:
         return False
 
     def _step_to_the_end(self) -> bool:
-        while self._to_stop:
-            child = self._to_stop[-1]
-            if child.state in LIVE:
-                return self._stop_unless_asked(child)
-            if child.state is not State.UNDEFINED:
-                self._finalize(child)
-            self._to_stop.pop()
+        if self.spec.dynamic and not self.ending.all_asked:
+            self.ending.all_asked = True
+            for child in self.ending.left():
+                self._end_child(child)
+        next_child = self.ending.next()
+        if next_child is not None:
+            return self._end_child(next_child)
         self.mode = Mode.OVER
         assert self.exit is not None
         self._hands.end(self.exit)
         return False
 
-    def _start(self, child: Child) -> None:
-        self._become(child, State.STARTING)
-        child.started_at = None
-        try:
-            child.number = self._hands.start(child)
-        except RuntimeError as error:  # no thread can be started now
-            self._exited(child, Exit("start_failed", error))
-            return
-        if child.spec.start_timeout is not None:
-            self._arm(child, self._now + child.spec.start_timeout, "start_due")
-
-    def _arm(self, child: Child, moment: float, what: DueKind) -> None:
-        child.disarm()
-        due = Due(what, child.id, child.number)
-        child.timer = self._hands.call_at(moment, due)
-
-    # -- stops
-
-    def _begin_stop(self, exit_: Exit) -> None:
-        if self.mode is Mode.STOPPING:
-            assert self.exit is not None
-            if exit_.kind == "fatal" and self.exit.kind != "fatal":
-                self.exit = exit_
-        elif self.mode is not Mode.OVER:
-            self.mode = Mode.STOPPING
-            self.exit = exit_
-            self._to_stop = list(self.children)
-            self._groups.clear()
-
-    def _shorten(self, deadline: float | None) -> None:
-        if deadline is None or (self.deadline is not None and self.deadline < deadline):
-            return
-        self.deadline = deadline
-        for child in list(self.children):
-            if child.state is State.STOPPING:
-                self._stop(child)
-
-    def _stop_unless_asked(self, child: Child) -> bool:
-        if child.state is State.STOPPING:
-            return False
-        self._stop(child)
+    def _end_child(self, child: Child) -> bool:
+        """Stop or close a child; False if it was asked before."""
+        if child.state in LIVE:
+            return self._stop_unless_asked(child)
+        if child.state is not State.UNDEFINED:
+            self._finalize(child)
         return True
-
-    def _stop(self, child: Child) -> None:
-        """Ask a child to stop within its own limit and what is left of ours."""
-        limits = [child.spec.shutdown]
-        if self.deadline is not None:
-            limits.append(max(0.0, self.deadline - self._now))
-        limit = min((each for each in limits if each is not None), default=None)
-        busy = limit == 0 and self._hands.busy(child)
-        child.disarm()
-        self._become(child, State.STOPPING)
-        self._hands.stop(child, None if limit is None else self._now + limit)
-        if limit is None:
-            return
-        if child.spec.is_supervisor:  # it keeps the deadline itself, and says so
-            self._arm(child, self._now + limit + SUPERVISOR_GRACE, "stop_due")
-        elif busy:
-            self._abandon(child, "was busy when no time was left for its stop")
-        else:
-            self._arm(child, self._now + (limit or IDLE_GRACE), "stop_due")

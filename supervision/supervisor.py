@@ -12,19 +12,19 @@ to do next, and after each of them a new picture is published.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from actors import Actor, Cell, Down, Failing, Started, ambient_clock
+from actors import Actor, Cell, Down, Failing, Resumed, Started, ambient_clock
+from supervision.administration import Administration, Request
 from supervision.child_state import Child, Due, Mode
 from supervision.errors import StartFailed, SupervisorGaveUp
-from supervision.hands import CellHands, make_cell
+from supervision.hands import CellHands
 from supervision.last_will import LastWill
 from supervision.machine import Machine
 from supervision.picture import Painter
 from supervision.supervisor_ref import Budget, SupervisorRef
 from supervision.supervisor_spec import SupervisorSpec
-from supervision.tree import Board, Refs, Tree
+from supervision.tree import Board, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from actors.events import Listener
     from actors.exits import Exit, Notice, StopRequest
-    from actors.ref import ActorRef
-    from supervision.child_spec import ChildSpec
+    from supervision.child_like import ChildLike
     from supervision.child_state import Timer
-    from supervision.strategies import Strategy
-    from supervision.supervisor_spec import Start
+    from supervision.strategies import Decider, Strategy
+    from supervision.supervisor_spec import AutoShutdown, Start
 
 __all__ = ["StartFailed", "Supervisor", "SupervisorGaveUp", "SupervisorRef"]
 
@@ -64,12 +63,19 @@ class Supervisor(Actor):
 
     Args:
         strategy: A :class:`Strategy` or its value.
-        children: The specs, in the order of start.
+        children: The specs, in the order of start; a class or a ``(class, kwargs)``
+            stands for its default spec.
         intensity: More than this many restarts within ``period`` seconds, and the
             supervisor gives up: it stops its children and fails to its own supervisor.
         period: Seconds.
         start: ``"ordered"``: each child starts when the one before it runs;
             ``"parallel"``: all at once.
+        auto_shutdown: ``"any_significant"``: it stops when a significant child ends by
+            itself; ``"all_significant"``: when the last of them has.
+        decider: What each failure of a child asks for, by the class of its error:
+            ``"restart"`` it, ``"resume"`` with the next message, ``"stop"`` it for
+            good, or ``"escalate"``: the supervisor fails with that error.  A mapping,
+            or a callable of the error that runs on the failing child's thread.
     """
 
     is_supervisor: ClassVar[bool] = True
@@ -78,17 +84,26 @@ class Supervisor(Actor):
     def __init__(
         self,
         strategy: Strategy | str,
-        children: Iterable[ChildSpec[Any]] = (),
+        children: Iterable[ChildLike[Any]] = (),
         *,
         intensity: int = 3,
         period: float = 5.0,
         start: Start = "ordered",
+        auto_shutdown: AutoShutdown = "never",
+        decider: Decider | None = None,
     ) -> None:
         super().__init__()
         self._spec = SupervisorSpec(
-            strategy, children, intensity=intensity, period=period, start=start
+            strategy,
+            children,
+            intensity=intensity,
+            period=period,
+            start=start,
+            auto_shutdown=auto_shutdown,
+            decider=decider,
         )
         self._machine: Machine | None = None
+        self._is_ready = False
 
     @classmethod
     def check_arguments(cls, *args: Any, **kwargs: Any) -> None:
@@ -104,11 +119,13 @@ class Supervisor(Actor):
     def start(
         cls,
         strategy: Strategy | str,
-        children: Iterable[ChildSpec[Any]] = (),
+        children: Iterable[ChildLike[Any]] = (),
         *,
         intensity: int = 3,
         period: float = 5.0,
         start: Start = "ordered",
+        auto_shutdown: AutoShutdown = "never",
+        decider: Decider | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
         name: str | None = None,
@@ -126,6 +143,8 @@ class Supervisor(Actor):
             intensity: More restarts than this within ``period`` end the tree.
             period: Seconds.
             start: ``"ordered"`` or ``"parallel"``.
+            auto_shutdown: ``"never"``, ``"any_significant"`` or ``"all_significant"``.
+            decider: What each failure of a child asks for; see the class.
             on_event: Told each supervision event (see :mod:`actors.events`), mostly on
                 the supervisors' threads: it must be short and never wait.
             clock: The ambient clock by default.
@@ -139,12 +158,46 @@ class Supervisor(Actor):
         Example:
             ::
 
-                with Supervisor.start("one_for_one", [ChildSpec(Greeter)]) as tree:
+                with Supervisor.start("one_for_one", [Greeter]) as tree:
                     tree.ref("Greeter").proxy().greet("Ada").get()
         """
-        children = tuple(children)
-        options = {"intensity": intensity, "period": period, "start": start}
-        SupervisorSpec(strategy, children, **options)  # type: ignore[arg-type]
+        spec = SupervisorSpec(
+            strategy,
+            children,
+            intensity=intensity,
+            period=period,
+            start=start,
+            auto_shutdown=auto_shutdown,
+            decider=decider,
+        )
+        options = {
+            "intensity": intensity,
+            "period": period,
+            "start": start,
+            "auto_shutdown": auto_shutdown,
+            "decider": decider,
+        }
+        return cls._grow(
+            (strategy, spec.children),
+            options,
+            on_event=on_event,
+            clock=clock,
+            name=name,
+            token=token,
+        )
+
+    @classmethod
+    def _grow(
+        cls,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        on_event: Listener | None,
+        clock: Clock | None,
+        name: str | None,
+        token: StopToken | None,
+    ) -> SupervisorRef:
+        """Start the root of a tree from arguments that have been checked."""
         clock = ambient_clock() if clock is None else clock
         name = name or "root"
         ready = clock.future()
@@ -154,15 +207,7 @@ class Supervisor(Actor):
                 ready.set_result(None)
             return not isinstance(notice, Down)  # nobody restarts a root: its cell ends
 
-        cell = Cell(
-            cls,
-            (strategy, children),
-            options,
-            name=name,
-            clock=clock,
-            token=token,
-            report=hear,
-        )
+        cell = Cell(cls, args, kwargs, name=name, clock=clock, token=token, report=hear)
         ref = SupervisorRef(cell, Board(name, Tree(clock, on_event)))
         ref.start_tree(ready)
         return ref
@@ -171,48 +216,35 @@ class Supervisor(Actor):
 
     def on_start(self) -> None:
         """Begin to start the children; returns before they run."""
-        board = cast("SupervisorRef", self.actor_ref).board
-        self._board = board
+        self._board = board = cast("SupervisorRef", self.actor_ref).board
         self._hear_by: Callable[[Heard], bool] = self.actor_ref.tell_control
-        self._hands = CellHands(board, self._call_at, self._on_ready)
-        children = self._children()
-        board.strategy = self._spec.strategy.value
+        self._hands = hands = CellHands(
+            board,
+            self.actor_ref.cell,
+            token=self.stop_token,
+            decider=self._spec.decider,
+            hear=self._hear,
+            call_at=self._call_at,
+            on_ready=self._on_ready,
+        )
+        children = [Child(spec) for spec in self._spec.children]
+        for child in children:  # all have refs before the first one starts
+            hands.make(child)
+        dynamic = self._spec.dynamic
+        board.strategy = "dynamic" if dynamic else self._spec.strategy.value
         self._painter = Painter(children)
         board.picture = self._painter.paint(())
         self._machine = machine = Machine(
-            board.name, self._spec, children, self._hands, rng=self.clock.rng
+            board.name, self._spec, children, hands, rng=self.clock.rng
         )
+        self._administration = Administration(machine)
         machine.begin(self.clock.monotonic())
         self._publish()
-        if self._hands.exit is not None:  # not one thread could be started
-            raise self._hands.exit.error or StartFailed(f"{board.name} did not start")
-
-    def _children(self) -> list[Child]:
-        """Make the places of all children, so that they can refer to each other."""
-        board, cell = self._board, self.actor_ref.cell
-        refs: dict[str, ActorRef[Any]] = {}
-        siblings = Refs(board.name, refs)
-        children = []
-        for spec in self._spec.children:
-            child = Child(spec)
-            child.handle = made = make_cell(
-                spec,
-                board=board,
-                parent=cell,
-                token=self.stop_token,
-                report=functools.partial(self._hear, child),
-                siblings=siblings,
-            )
-            if issubclass(spec.actor_class, Supervisor):
-                below = Board(f"{board.name}/{spec.id}", board.tree)
-                made.ref = SupervisorRef(made, below)
-            refs[spec.id] = made.ref
-            children.append(child)
-        board.refs = siblings
-        return children
+        if hands.exit is not None:  # not one thread could be started
+            raise hands.exit.error or StartFailed(f"{board.name} did not start")
 
     def on_control(self, message: Any) -> Exit | None:
-        """Take a notice, a timer or a budget, and do what follows from it."""
+        """Take a notice, a timer, a request or a budget, and do what follows."""
         machine, now = self._machine, self.clock.monotonic()
         assert machine is not None
         match message:
@@ -220,6 +252,8 @@ class Supervisor(Actor):
                 self._heard(machine, message, now)
             case Due():
                 machine.due(message, now)
+            case Request():
+                self._administration.serve(message, now)
             case Budget():
                 if message.number == self.incarnation:
                     machine.shorten(message.deadline, now)
@@ -228,20 +262,29 @@ class Supervisor(Actor):
         return self._publish()
 
     def asked_to_stop(self, request: StopRequest) -> Exit | None:
-        """Stop the children first; the loop goes on until they have ended."""
+        """Stop the children first; the loop goes on until they have ended.
+
+        A stop through its ref lets them handle what they were sent before.
+        """
         assert self._machine is not None
-        self._machine.stop(request.exit, request.deadline, self.clock.monotonic())
+        drain = request.exit.kind == "normal"
+        if drain:
+            self.stop_token.drain(request.reason or f"{self._board.name} drains")
+        now = self.clock.monotonic()
+        self._machine.stop(request.exit, request.deadline, now, drain=drain)
         return self._publish()
 
     def on_end(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
         """Leave no child behind, should the loop have ended before they did."""
         machine = self._machine
-        if machine is None or machine.mode is Mode.OVER:
+        if machine is None:
             return
-        will = LastWill(machine, self._hands, self.clock)
-        self._hear_by = will.hear
-        will.carry_out(exit)
-        self._publish()
+        if machine.mode is not Mode.OVER:
+            will = LastWill(machine, self._hands, self.clock)
+            self._hear_by = will.hear
+            will.carry_out(exit)
+            self._publish()
+        self._administration.close()
 
     # -- notices
 
@@ -258,8 +301,7 @@ class Supervisor(Actor):
         machine_hears(machine, child, notice, now)
 
     def _on_ready(self) -> None:
-        cell = self.actor_ref.cell
-        cell.notify(Ready(cell, self.incarnation))
+        self._is_ready = True
 
     def _call_at(self, moment: float, due: Due) -> Timer:
         return self.schedule(moment - self.clock.monotonic(), due)
@@ -270,6 +312,13 @@ class Supervisor(Actor):
         changed, self._machine.changed = self._machine.changed, []
         if changed:
             self._board.picture = self._painter.paint(changed)
+        self._board.state = self._machine.mode.value
+        # Not before: whoever is answered finds what it was told of in the picture.
+        if self._is_ready:
+            self._is_ready = False
+            cell = self.actor_ref.cell
+            cell.notify(Ready(cell, self.incarnation))
+        self._administration.answer()
         return self._hands.exit
 
 
@@ -279,5 +328,7 @@ def machine_hears(machine: Machine, child: Child, notice: Notice, now: float) ->
         machine.down(child, notice.number, notice.exit, now)
     elif isinstance(notice, Failing):
         machine.failing(child, notice.number, now)
+    elif isinstance(notice, Resumed):
+        machine.resumed(child, notice.number, notice.error)
     elif isinstance(notice, Ready) or not child.spec.is_supervisor:
         machine.started(child, notice.number, now)

@@ -13,18 +13,13 @@ import atexit
 import logging
 import os
 from concurrent.futures import TimeoutError as NotInTime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from actors import (
-    ActorRef,
-    Exit,
-    SystemClock,
-    WouldDeadlock,
-    current_cell,
-    raw_lock,
-)
+from actors import Exit, SystemClock, WouldDeadlock, current_cell, raw_lock
+from supervision.caller import Caller
+from supervision.children_ref import ChildrenRef
 from supervision.errors import StartFailed, SupervisorGaveUp
-from supervision.picture import ChildCounts
+from supervision.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +29,8 @@ if TYPE_CHECKING:
     import pykka
 
     from actors.cell import Cell
-    from actors.exits import Undelivered, Zombie
     from actors.stop_token import StopToken
-    from supervision.child_spec import A, ChildSpec
-    from supervision.picture import ChildInfo
-    from supervision.supervisor import Supervisor
+    from supervision.snapshot import TreeSnapshot
     from supervision.tree import Board
 
 __all__ = ["Budget", "SupervisorRef"]
@@ -65,7 +57,7 @@ class Budget(NamedTuple):
     deadline: float
 
 
-class SupervisorRef(ActorRef[Any]):
+class SupervisorRef(ChildrenRef):
     """The ref of a supervisor: an ``ActorRef`` that also knows the children.
 
     A context manager: leaving the block shuts the tree down, and raises what
@@ -77,61 +69,17 @@ class SupervisorRef(ActorRef[Any]):
     """
 
     def __init__(self, cell: Cell, board: Board) -> None:
-        super().__init__(cell)
-        cell.ref = self
-        self.board = board
+        super().__init__(cell, board)
         self._ended: Future[Exit] = cell.clock.future()
         cell.on_final(self._ended.set_result)
 
-    # -- the children
+    def snapshot(self) -> TreeSnapshot:
+        """This supervisor and all below it, now; ``print`` draws it.
 
-    @overload
-    def ref(self, child: ChildSpec[Supervisor]) -> SupervisorRef: ...
-
-    @overload
-    def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
-
-    @overload
-    def ref(self, child: str) -> ActorRef[Any]: ...
-
-    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
-        """The ref of a child; the same through all its restarts.
-
-        Args:
-            child: Its id, or its spec, whose type the ref then has.  A nested
-                supervisor's is a ``SupervisorRef``.
-
-        Raises:
-            KeyError: If there is no such child.
+        It sends no message and waits for nobody, so it can be had at any time: while
+        the tree starts, is stuck, stops, and after its end.
         """
-        return self.board.refs.ref(child)
-
-    def which_children(self) -> tuple[ChildInfo, ...]:
-        """The children, in the order of start, after the newest transition."""
-        return self.board.picture.children
-
-    def count_children(self) -> ChildCounts:
-        """How many children there are, by what they are and do."""
-        children = self.which_children()
-        states = [child.state for child in children]
-        supervisors = sum(child.is_supervisor for child in children)
-        return ChildCounts(
-            specs=len(children),
-            active=len(children)
-            - states.count("restarting")
-            - states.count("undefined"),
-            restarting=states.count("restarting"),
-            supervisors=supervisors,
-            actors=len(children) - supervisors,
-        )
-
-    def zombies(self) -> tuple[Zombie, ...]:
-        """Threads below this supervisor that were left behind and still run."""
-        return self.board.tree.zombies(self.board.name)
-
-    def undelivered(self) -> tuple[Undelivered, ...]:
-        """The newest messages below this supervisor that nobody will handle."""
-        return self.board.tree.undelivered(self.board.name)
+        return take_snapshot(self)
 
     # -- endings
 
@@ -194,11 +142,16 @@ class SupervisorRef(ActorRef[Any]):
     def stop(  # type: ignore[override]  # as Pykka's, and the time is the tree's too
         self, *, block: bool = True, timeout: float | None = None
     ) -> bool | pykka.Future[bool]:
-        """Stop the tree as Pykka stops an actor.
+        """Drain the tree: each child stops once it has handled what waits for it.
+
+        1. All stop tokens of the tree show DRAIN.
+        2. The children stop in reverse order, each after the messages sent to it
+           before; whoever was started last is the first that sends no more.
+        3. Those that are not done shortly before ``timeout`` are stopped at once.
 
         Args:
             block: False returns a future of the answer.
-            timeout: Seconds for the whole tree; it cuts each child's own limit.
+            timeout: Seconds for the whole tree; ``None`` for as long as it takes.
 
         Returns:
             True if this or an earlier request stopped it, False if it was dead.
@@ -256,6 +209,8 @@ class SupervisorRef(ActorRef[Any]):
         with _live_lock:
             _live[self] = os.getpid()
         self.cell.on_final(on_final)
+        caller = Caller(self.cell.clock)
+        self.board.tree.make_on = caller.make_on
         try:
             self.cell.start()
         except RuntimeError as error:
@@ -264,7 +219,7 @@ class SupervisorRef(ActorRef[Any]):
             failure.__cause__ = error
             self.cell.finalize(Exit("start_failed", failure))
         try:
-            ready.result()
+            caller.wait_for(ready)
         except BaseException:
             self.stop_now("its start was interrupted")
             raise

@@ -40,6 +40,7 @@ class FakeHands:
         self.deadlines: dict[str, float | None] = {}
         self.busy_ids: set[str] = set()
         self.no_thread: set[str] = set()
+        self.interruptible: set[str] = set()
         self.ended: Any = None
         self.was_ready = False
 
@@ -56,6 +57,28 @@ class FakeHands:
 
     def busy(self, child: Any) -> Any:
         return child.id in self.busy_ids
+
+    def drain(self, child: Any, deadline: Any) -> None:
+        self.log.append(f"drain {child.id}")
+        self.deadlines[child.id] = deadline
+
+    def interrupt(self, child: Any, why: Any) -> bool:
+        done = child.id in self.interruptible
+        if done:
+            self.log.append(f"interrupt {child.id}")
+        return done
+
+    def make(self, child: Any) -> None:
+        self.log.append(f"make {child.id}")
+
+    def forget(self, child: Any) -> None:
+        self.log.append(f"forget {child.id}")
+
+    def forget_arguments(self, child: Any) -> None:
+        child.spec = child.spec.without_arguments()
+
+    def ref(self, child: Any) -> Any:
+        return f"ref of {child.id}"
 
     def abandon(self, child: Any, why: Any) -> Any:
         self.log.append(f"abandon {child.id}")

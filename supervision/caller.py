@@ -1,0 +1,127 @@
+"""A thread that waits for a start, and makes objects for it meanwhile.
+
+Some objects must be made on one certain thread: those of a GUI toolkit on its main
+thread.  A child with ``init_in="caller"`` has its first ``__init__`` run here, on the
+thread that called ``start`` or ``start_child``, which waits anyway.
+
+:Runs on: ``make_on`` on the child's thread, ``wait_for`` on the caller's.
+:Owns: the queue of what is to be made.
+:Blocks: ``make_on`` until it is made; ``wait_for`` until the start has come about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeVar, final
+
+from actors import Empty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from actors import Clock, WakeQueue
+
+__all__ = ["Caller"]
+
+T = TypeVar("T")
+
+
+class _Order:
+    """Something to make; whoever pops ``claim`` decides what becomes of it."""
+
+    __slots__ = ("claim", "done", "error")
+
+    def __init__(self, make: Callable[[], None], done: WakeQueue) -> None:
+        self.claim = [make]
+        self.done = done
+        self.error: BaseException | None = None
+
+
+@final
+class Caller:
+    """The caller's thread, as the children's threads see it.
+
+    Args:
+        clock: Makes what both wait on.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._orders = clock.queue()
+        self._left = False
+
+    def make_on(self, make: Callable[[], None]) -> bool:
+        """Have ``make()`` run on the caller's thread; what it raises is raised here.
+
+        Returns:
+            False if the caller is there no more: ``make`` did not run.
+        """
+        order = _Order(make, self._clock.queue())
+        self._orders.put(order)
+        # 1. We put, then look whether it has left. 2. It leaves, then looks what was
+        # put.  Whichever is second sees the other; the claim is popped once.
+        if self._left:
+            with contextlib.suppress(IndexError):
+                order.claim.pop()
+                return False
+        if not order.done.get():
+            return False
+        if order.error is not None:
+            raise order.error
+        return True
+
+    def wait_for(self, started: Future[T], timeout: float | None = None) -> T:
+        """Wait for ``started``, and make what is asked for until then.
+
+        Raises:
+            TimeoutError: If it has not come about after ``timeout`` seconds.
+            BaseException: What ``started`` was completed with.
+        """
+        started.add_done_callback(self._wake)
+        deadline = None if timeout is None else self._clock.monotonic() + timeout
+        try:
+            while not started.done():
+                self._make_next(deadline)
+        finally:
+            self._leave()
+        return started.result(0)
+
+    def _wake(self, _: Future[Any]) -> None:
+        self._orders.put(None)
+
+    def _make_next(self, deadline: float | None) -> None:
+        left = None if deadline is None else deadline - self._clock.monotonic()
+        if left is not None and left <= 0:
+            message = "the child did not start in time; its start goes on"
+            raise TimeoutError(message)
+        try:
+            order = self._orders.get(timeout=left)
+        except Empty:
+            return
+        if order is None:
+            return
+        try:
+            make = order.claim.pop()
+        except IndexError:  # it makes it itself
+            return
+        try:
+            make()
+        except BaseException as error:  # the child's own: it fails there
+            order.error = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            order.done.put(True)  # noqa: FBT003  # the queue's own method
+
+    def _leave(self) -> None:
+        self._left = True
+        while True:
+            try:
+                order = self._orders.get(timeout=0)
+            except Empty:
+                return
+            if order is not None:
+                with contextlib.suppress(IndexError):
+                    order.claim.pop()
+                    order.done.put(False)  # noqa: FBT003

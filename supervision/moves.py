@@ -1,0 +1,248 @@
+"""What a supervisor can do with one child: start, stop, leave behind, let go.
+
+Each move changes the child's state and calls the hands; none waits, and none decides
+what follows.
+
+:Runs on: the supervisor's thread; pure apart from what its hands do.
+:Owns: the children's states, the groups, the ending.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import Exit
+from actors.events import ChildAbandoned, ChildInterrupted, ChildStopped
+from supervision.child_state import EXPECTED, Child, Due, Mode, State
+from supervision.ending import Ending
+from supervision.errors import start_failure
+from supervision.groups import Groups
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from supervision.child_state import Answerable, DueKind, Hands, Notice
+
+    # Who waits, for what: a ref, nothing, or an exception.
+    Answer: TypeAlias = tuple[Answerable, Any, BaseException | None]
+
+__all__ = ["Moves"]
+
+IDLE_GRACE: Final = 0.1
+"""Seconds that an idle child has to stop when its limit is 0."""
+SUPERVISOR_GRACE: Final = 1.0
+"""Seconds that a nested supervisor has to say that it kept its deadline."""
+INTERRUPT_GRACE: Final = 1.0
+"""Seconds that a child has to end after an exception was thrown into its thread."""
+
+
+class Moves(ABC):
+    """The children of one supervisor, and what can be done with each.
+
+    Args:
+        name: The supervisor's, for its events.
+        children: One for each spec, in that order.
+        hands: What it acts through.
+    """
+
+    def __init__(self, name: str, children: list[Child], hands: Hands) -> None:
+        self.name = name
+        self.mode = Mode.STARTING
+        self.ending = Ending()
+        self.changed: list[Child] = []  # since whoever shows them last looked
+        self.answers: list[Answer] = []  # to be given when that has been shown
+        self.by_id = {child.id: child for child in children}  # in the order of start
+        self._hands = hands
+        self._groups = Groups()
+        self._now = 0.0
+
+    @property
+    def children(self) -> list[Child]:
+        """In the order of start."""
+        return list(self.by_id.values())
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ends, once it does."""
+        return self.ending.exit
+
+    @abstractmethod
+    def _exited(self, child: Child, exit_: Exit) -> None:
+        """One incarnation has no thread any more: restart it, or let it go."""
+
+    def _who(self, child: Child) -> tuple[str, str, int]:
+        return self.name, child.id, child.number
+
+    def _expected(self, what: Notice, child: Child, number: int) -> bool:
+        return child.number == number and child.state in EXPECTED[what]
+
+    def _become(self, child: Child, state: State) -> None:
+        child.state = state
+        self.changed.append(child)
+        if child.group is not None:
+            self._groups.stir(child.group)
+
+    def _arm(self, child: Child, moment: float, what: DueKind) -> None:
+        child.disarm()
+        due = Due(what, child.id, child.number)
+        child.timer = self._hands.call_at(moment, due)
+
+    # -- start
+
+    def _start(self, child: Child) -> None:
+        self._become(child, State.STARTING)
+        child.started_at = None
+        child.interrupted = False
+        child.stop_by = None
+        try:
+            child.number = self._hands.start(child)
+        except RuntimeError as error:  # no thread can be started now
+            self._exited(child, Exit("start_failed", error))
+            return
+        if child.spec.start_timeout is not None:
+            self._arm(child, self._now + child.spec.start_timeout, "start_due")
+
+    def _answer_start(self, child: Child, exit_: Exit | None = None) -> None:
+        """Tell who asked for the start of a child how it went."""
+        request, child.start_request = child.start_request, None
+        if request is None:
+            return
+        if exit_ is None or exit_.kind == "ignored":
+            self.answers.append((request, self._hands.ref(child), None))
+        else:
+            error = exit_.error or InterruptedError(f"it was stopped ({exit_.kind})")
+            failure = start_failure(self.name, child.id, error)
+            self.answers.append((request, None, failure))
+
+    # -- stop
+
+    def _begin_stop(self, exit_: Exit, *, drain: bool = False) -> None:
+        if self.mode is Mode.OVER:
+            return
+        children = self.by_id.values()
+        if self.ending.begin(exit_, children, drain=drain, now=self._now):
+            self.mode = Mode.STOPPING
+            self._groups.clear()
+
+    def _tighten(self, deadline: float | None, *, hurry: bool = False) -> None:
+        """Take a new deadline, or the end of a drain, to those who are stopping."""
+        hurried = hurry and self.ending.hurry()
+        if self.ending.shorten(deadline, self._now) or hurried:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        for child in self.children:
+            if child.state is State.STOPPING:
+                self._stop(child)
+
+    def _stop_unless_asked(self, child: Child) -> bool:
+        if child.state is State.STOPPING:
+            return False
+        self._stop(child)
+        return True
+
+    def _stop(self, child: Child) -> None:
+        """Ask a child to stop within its own limit and what is left of ours."""
+        if self.ending.drains(self._now) and self._may_drain(child):
+            self._drain(child)
+        else:
+            self._stop_now(child)
+
+    def _stop_now(self, child: Child) -> None:
+        child.draining = False
+        limit = self.ending.limit_of(child, self._now)
+        busy = limit == 0 and self._hands.busy(child)
+        child.disarm()
+        self._become(child, State.STOPPING)
+        self._hands.stop(child, None if limit is None else self._now + limit)
+        if limit is None:
+            return
+        if child.spec.is_supervisor:  # it keeps the deadline itself, and says so
+            self._arm(child, self._now + limit + SUPERVISOR_GRACE, "stop_due")
+        elif busy:
+            self._abandon(child, "was busy when no time was left for its stop")
+        else:
+            self._arm(child, self._now + (limit or IDLE_GRACE), "stop_due")
+
+    def _may_drain(self, child: Child) -> bool:
+        return child.draining or child.state is State.RUNNING
+
+    def _drain(self, child: Child) -> None:
+        """Ask a child to stop once it has handled what waits in its mailbox."""
+        ending = self.ending
+        child.disarm()
+        self._hands.drain(child, ending.deadline)
+        child.draining = True
+        self._become(child, State.STOPPING)
+        until = ending.drain_of(child, self._now)
+        if until is not None:
+            self._arm(child, until, "stop_due")
+
+    def _out_of_time(self, child: Child) -> None:
+        """Leave behind a child that did not start, stop or clean up in time."""
+        if child.draining:
+            self._stop_now(child)
+            return
+        kind: Any = "abandoned"
+        if child.state is State.STARTING:
+            kind = "start_failed"
+            why = f"did not start within {child.spec.start_timeout:g} s"
+        elif child.state is State.FAILING:
+            why = "did not end after its failure"
+        else:
+            why = "did not stop in time"
+        if not self._interrupt(child, why):
+            self._abandon(child, why, kind)
+
+    def _interrupt(self, child: Child, why: str) -> bool:
+        """Try to end its thread by an exception, once, if its spec says so."""
+        if child.spec.on_timeout != "interrupt" or child.interrupted:
+            return False
+        if not self._hands.interrupt(child, why):
+            return False
+        child.interrupted = True
+        end, deadline = self._now + INTERRUPT_GRACE, self.ending.deadline
+        if deadline is not None:
+            end = max(self._now + IDLE_GRACE, min(end, deadline))
+        self._hands.emit(ChildInterrupted(*self._who(child), why))
+        self._arm(child, end, _OUT_OF_TIME[child.state])
+        return True
+
+    def _abandon(self, child: Child, why: str, kind: Any = "abandoned") -> None:
+        stack = self._hands.abandon(child, why)
+        if stack is None:  # its down notice is on the way
+            return
+        self._hands.emit(ChildAbandoned(*self._who(child), why, stack))
+        error = TimeoutError(f"{child.id} {why}")
+        self._exited(child, Exit(kind, error, stack))
+
+    # -- the end of a child
+
+    def _finalize(self, child: Child) -> None:
+        self._groups.leave(child)
+        child.disarm()
+        child.draining = False
+        self._become(child, State.UNDEFINED)
+        exit_ = child.exit or Exit("shutdown")
+        self._hands.finalize(child, exit_)
+        self._hands.emit(ChildStopped(*self._who(child), exit_.kind))
+        if child.is_gone:
+            self._drop(child)
+        self._answer_start(child, exit_)
+        requests, child.stop_requests = child.stop_requests, []
+        self.answers += [(request, None, None) for request in requests]
+
+    def _drop(self, child: Child) -> None:
+        """Know the child no more; the ref of one that was always there can be had."""
+        if self.by_id.pop(child.id, None) is not None and (
+            child.discarded or child.was_added
+        ):
+            self._hands.forget(child)
+
+
+_OUT_OF_TIME: Final[dict[State, DueKind]] = {
+    State.STARTING: "start_due",
+    State.STOPPING: "stop_due",
+    State.FAILING: "failing_due",
+}
