@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Bounded", "NEVER", "Ticket"]
 
-TicketState: TypeAlias = Literal["waiting", "entered", "closed", "given up"]
+TicketState: TypeAlias = Literal[
+    "waiting", "entered", "closed", "given up", "turned away"
+]
 T = TypeVar("T", bound="deque[Any]")
 
 NEVER: Final = float("-inf")
@@ -47,7 +49,8 @@ class Ticket:
         item: What the sender wants to enter.
         wake: Where the sender waits; put to it after ``state`` has changed.
         state: ``"waiting"``, then one of ``"entered"`` (the item is in, or was read
-            already), ``"closed"`` (it never will be) and ``"given up"``.
+            already), ``"closed"`` (it never will be), ``"given up"`` and ``"turned
+            away"`` (by a gate).
     """
 
     __slots__ = ("item", "state", "wake")

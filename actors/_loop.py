@@ -14,11 +14,12 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any, final
 
+from actors._proxy import PROXY_MESSAGES, answer_proxy
 from actors.errors import Cancelled
 from actors.exits import Crash, Exit, StopRequest
 from actors.future import complete, fail_asker
 from actors.mailbox import Lane, LeaseRevoked
-from actors.ref import PROXY_MESSAGES, ActorDeadError, StopMarker, answer_proxy
+from actors.ref import ActorDeadError, StopMarker
 
 if TYPE_CHECKING:
     from actors.incarnation import Incarnation

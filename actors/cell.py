@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import pykka
 
+from actors._gated import GatedMailbox
 from actors._loop import StopNow
 from actors._numbers import Numbers
 from actors._remains import Remains, guarded
@@ -94,6 +95,7 @@ class Cell:
         ref: The one ref, valid for the cell's whole life.
         urn: Pykka's name for it.
         mailbox: Its mailbox.
+        gate: The same, if it is one that refuses data while no incarnation runs.
         number: The present incarnation's; 0 before the first start.
         incarnation: The present or last incarnation.
         last_exit: How the one before ended.
@@ -150,10 +152,15 @@ class Cell:
         self.after_start = after_start
         self.decider = decider
         self.crash_on_ask = crash_on_ask
-        self.refuses_while_down = while_down == "fail"
         self.interruptible = interruptible
         self.urn = uuid.uuid4().urn
-        self.mailbox = Mailbox(self._bound(capacity), clock=self.clock)
+        bound = self._bound(capacity)
+        self.gate: GatedMailbox | None = None
+        if while_down == "fail":
+            self.gate = GatedMailbox(bound, clock=self.clock)
+        self.mailbox: Mailbox = (
+            Mailbox(bound, clock=self.clock) if self.gate is None else self.gate
+        )
         self._fresh = mailbox == "fresh"
         self.remains = Remains(self, on_undelivered)
         self.stopped = self.clock.event()
@@ -162,7 +169,7 @@ class Cell:
         self.incarnation: Incarnation | None = None
         self.last_exit: Exit | None = None
         self.final: Exit | None = None
-        self.stops_done = 0  # stops for this and earlier incarnations are carried out
+        self.stops_done = -1  # stops for this and earlier incarnations are carried out
         self._ending = False
         self._stop_replies: list[Any] = []
         self._leftovers: list[Any] = []
@@ -220,6 +227,8 @@ class Cell:
         run = self.incarnation
         if run is None:
             return
+        if self.gate is not None:
+            self.gate.turn_away(run.lease)
         self.ref.tell_control(StopNow(run.number, reason, deadline))
         run.stop_token.cancel(reason)
 
@@ -236,6 +245,8 @@ class Cell:
             return None
         run.stop_token.cancel(why)
         self.mailbox.revoke()
+        if self.gate is not None:
+            self.gate.turn_away()
         zombie = run.as_zombie(why)
         stack = zombie.stack
         self.remains.add_zombie(zombie)

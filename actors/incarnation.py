@@ -210,6 +210,8 @@ class Incarnation:
 
     def _wind_up(self, exit_: Exit) -> Exit:
         """Let go of the actor and of what the exit would keep alive."""
+        if self.cell.gate is not None:  # not yet, if no hook was to run
+            self.cell.gate.turn_away(self.lease)
         actor, self.actor = self.actor, None
         error, directive = exit_.error, exit_.directive
         if self.escaping is None and error is not None:
@@ -250,6 +252,8 @@ class Incarnation:
             exit_ = self._begin(functools.partial(self.cell.after_start, self.actor))
         if exit_ is not None:
             return exit_
+        if self.cell.gate is not None:
+            self.cell.gate.admit(self.lease)
         self.cell.notify(Started(self.cell, self.number))
         try:
             exit_ = ReceiveLoop(self).serve()
@@ -337,6 +341,8 @@ class Incarnation:
     def _leave(self, exit_: Exit) -> Exit:
         """Run the hooks that go with the exit, in Pykka's order for a plain actor."""
         cell, actor, error = self.cell, self.actor, exit_.error
+        if cell.gate is not None:
+            cell.gate.turn_away(self.lease)
         if exit_.kind == "failed" and error is not None:
             self._log_end(error)
             if cell.supervised:

@@ -12,9 +12,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import pykka
-from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 from pykka.messages import _ActorStop as StopMarker  # the one private name we need
 
+from actors._gated import MailboxDown
+from actors._proxy import Proxy
 from actors.clock import thread_ident
 from actors.errors import MailboxClosed, MailboxFull, WouldDeadlock
 from actors.future import Reply
@@ -68,24 +69,6 @@ class StopEnvelope(Envelope):
     def __init__(self, reply_to: Reply[bool], number: int) -> None:
         super().__init__(StopMarker(), reply_to)
         self.number = number  # of the incarnation it is meant for
-
-
-PROXY_MESSAGES = frozenset({ProxyCall, ProxyGetAttr, ProxySetAttr})
-
-
-def answer_proxy(actor: Any, message: Any) -> Any:
-    """Do what a proxy asks of the actor: a call, a read or a write of an attribute."""
-    path = message.attr_path
-    kind = message.__class__
-    target = actor
-    for name in path[:-1] if kind is ProxySetAttr else path:
-        target = getattr(target, name)
-    if kind is ProxyCall:
-        return target(*message.args, **message.kwargs)
-    if kind is ProxySetAttr:
-        setattr(target, path[-1], message.value)
-        return None
-    return target
 
 
 def running_here() -> Incarnation | None:
@@ -171,7 +154,8 @@ class ActorRef(pykka.ActorRef[A]):
             token: Its cancellation ends the wait.
 
         Raises:
-            ActorDeadError: If the actor is dead, or dies while this waits for room.
+            ActorDeadError: If the actor is dead, or dies while this waits for room;
+                ``ActorDown`` if it does not run now and is not to be waited for.
             SendTimeout: If there was no room in time (a ``pykka.Timeout``).
             Cancelled: If ``token`` was cancelled during the wait.
         """
@@ -191,6 +175,8 @@ class ActorRef(pykka.ActorRef[A]):
         wait: bool | float = True if timeout is None else max(0.0, timeout)
         try:
             self._put(envelope, wait=wait, force=own, token=token)
+        except MailboxDown:
+            raise self._down() from None
         except MailboxFull:
             message = f"no room in the mailbox of {self} after {timeout} seconds"
             raise SendTimeout(message) from None
@@ -199,6 +185,15 @@ class ActorRef(pykka.ActorRef[A]):
 
     def _not_found(self) -> ActorDeadError:
         return ActorDeadError(f"{self} not found")
+
+    def _down(self) -> ActorDown:
+        last = self.cell.last_exit
+        why = "not started yet" if last is None else last.kind
+        message = (
+            f"{self.cell.name} does not run now ({why}); nothing was sent: "
+            f"send again once it is restarted, or give it while_down='wait'"
+        )
+        return ActorDown(message)
 
     def tell_control(self, message: Any) -> bool:
         """Send to the control lane, which is read first and never full.
@@ -339,39 +334,6 @@ class ActorRef(pykka.ActorRef[A]):
             ActorDeadError: If the actor is dead.
         """
         return Proxy(actor_ref=self)
-
-
-class Proxy(pykka.ActorProxy[A]):
-    """A ``pykka.ActorProxy`` that does not hold on to one actor object."""
-
-    actor_ref: ActorRef[A]
-
-    @property
-    def _actor(self) -> A:
-        actor: A = self.actor_ref.live_actor()
-        return actor
-
-    @_actor.setter
-    def _actor(self, actor: A) -> None:
-        """Ignore what pykka would store."""
-
-    def __getattr__(self, name: str) -> Any:
-        found = super().__getattr__(name)
-        if found.__class__ is pykka.ActorProxy:  # of a traversable attribute
-            found.__class__ = Proxy
-            vars(found).pop("_actor", None)
-        return found
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, pykka.ActorProxy):
-            return False
-        return (
-            self.actor_ref.actor_urn == other.actor_ref.actor_urn
-            and self._attr_path == other._attr_path
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.actor_ref.actor_urn, self._attr_path))
 
 
 class Inbox:

@@ -40,7 +40,15 @@ _CLOCK = frozenset(
 )
 _PYKKA = frozenset(
     f"actors/{name}.py"
-    for name in ("base", "cell", "future", "ref", "ref_errors", "testing/leaks")
+    for name in (
+        "_proxy",
+        "base",
+        "cell",
+        "future",
+        "ref",
+        "ref_errors",
+        "testing/leaks",
+    )
 )
 _POOL = frozenset({"actors/cpu_pool.py", "actors/_cpu_child.py", "actors/_cpu_link.py"})
 # A worker's process has neither our clock nor our threads: it watches its life-line.
