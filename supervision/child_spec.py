@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -302,6 +303,8 @@ class ChildSpec(Generic[A_co]):
         if check is None or not isinstance(self.kwargs, Mapping):
             return
         try:  # the children of a nested supervisor, when they are known already
+            taken = inspect.signature(self.actor_class.__init__)
+            taken.bind(None, *self.args, **self.kwargs)
             check(*self.args, **self.kwargs)
         except (ConfigurationError, TypeError) as error:
             msg = f"{where}: {error}"
