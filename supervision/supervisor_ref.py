@@ -1,21 +1,18 @@
 """What the host holds of a tree: refs of its children, pictures of it, its endings.
 
-:Runs on: any thread; at the interpreter's exit, ``_end_live_trees`` on the main thread.
-:Owns: the set of live trees of this process.
-:Guards: ``_live_lock`` guards ``_live``.
+:Runs on: any thread.
+:Owns: what waits for the tree's end.
 :Blocks: ``wait``, ``shutdown``, a blocking ``stop`` and leaving the ``with``, until the
     tree has ended or their time is over.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
-import os
 from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from actors import Exit, SystemClock, WouldDeadlock, current_cell, raw_lock
+from actors import Exit, WouldDeadlock, current_cell
+from supervision import tree_exit
 from supervision.caller import Caller
 from supervision.children_ref import ChildrenRef
 from supervision.errors import StartFailed, SupervisorGaveUp
@@ -35,10 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "SupervisorRef"]
 
-logger = logging.getLogger("headrace.supervision")
-
-EXIT_LIMIT: Final = 10.0
-"""Seconds that all live trees together have at the interpreter's exit."""
 STOP_NOW_LIMIT: Final = 1.0
 """Seconds that children have to give up what they hold when a tree stops now."""
 MARGIN: Final = 1.0
@@ -201,13 +194,11 @@ class SupervisorRef(ChildrenRef):
         """
 
         def on_final(exit_: Exit) -> None:
-            with _live_lock:
-                _live.pop(self, None)
+            tree_exit.has_ended(self)
             if not ready.done():
                 ready.set_exception(self._start_error(exit_))
 
-        with _live_lock:
-            _live[self] = os.getpid()
+        tree_exit.has_started(self)
         self.cell.on_final(on_final)
         caller = Caller(self.cell.clock)
         self.board.tree.make_on = caller.make_on
@@ -273,24 +264,3 @@ class SupervisorRef(ChildrenRef):
 def _limit(timeout: float | None) -> float | None:
     """What a future takes: none for a limit of decades, which would overflow."""
     return None if timeout is None or timeout >= AGES else timeout
-
-
-_live_lock = raw_lock()  # Guards _live. Held for O(1) work; nothing else inside.
-_live: dict[SupervisorRef, int] = {}  # the trees that run, with the process they are of
-
-
-@atexit.register
-def _end_live_trees() -> None:
-    """End what the host has not, with the threads that exist."""
-    trees = [
-        tree
-        for tree, pid in list(_live.items())
-        if pid == os.getpid() and isinstance(tree.cell.clock, SystemClock)
-    ]
-    for tree in reversed(trees):
-        logger.info("%s still runs at the interpreter's exit: stopped", tree.board.name)
-        tree.stop_now("interpreter exit", timeout=EXIT_LIMIT)
-    end = SystemClock.monotonic() + EXIT_LIMIT + MARGIN
-    for tree in reversed(trees):
-        if not tree._has_ended(max(0.0, end - SystemClock.monotonic())):  # noqa: SLF001
-            logger.error("%s did not end at the interpreter's exit", tree.board.name)

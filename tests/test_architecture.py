@@ -76,14 +76,14 @@ _REAL_TIME = _CLOCK | {
     "supervision/cli_run.py",
     "supervision/reaper.py",
     "supervision/signals.py",
-    "supervision/supervisor_ref.py",
+    "supervision/tree_exit.py",
 }
 # Registers of the whole process; what guards an object comes from the object's clock.
 _REGISTERS = _CLOCK | {
     "actors/__init__.py",
     "actors/_callbacks.py",
     "actors/base.py",
-    "supervision/supervisor_ref.py",
+    "supervision/tree_exit.py",
 }
 _NOWHERE: frozenset[str] = frozenset()
 
