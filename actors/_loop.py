@@ -15,8 +15,9 @@ import logging
 from typing import TYPE_CHECKING, Any, final
 
 from actors._proxy import PROXY_MESSAGES, answer_proxy
+from actors._watches import Told
 from actors.errors import Cancelled
-from actors.exits import Crash, Exit, StopRequest
+from actors.exits import Crash, Exit, Restarted, StopRequest, Terminated
 from actors.future import complete, fail_asker
 from actors.mailbox import Lane, LeaseRevoked
 from actors.ref import ActorDeadError, StopMarker
@@ -29,6 +30,7 @@ __all__ = ["Due", "ReceiveLoop", "StopNow"]
 logger = logging.getLogger("headrace.actor")
 
 _CONTROL, _DATA = Lane.CONTROL, Lane.DATA
+_HEARD = frozenset({Restarted, Terminated})
 
 
 class StopNow:
@@ -92,6 +94,10 @@ class ReceiveLoop:
     def _step(self, lane: Lane, item: Any) -> Exit | None:
         if lane is _DATA:
             return self._handle(item)
+        if type(item) is Told:
+            item = self._cell.watches.receive(self._run, item)
+            if item is None:  # it is watched no longer
+                return None
         try:
             if self._on_delivery is not None:
                 self._on_delivery(self._cell.name, item, lane is _CONTROL)
@@ -218,8 +224,17 @@ class ReceiveLoop:
                 "%s takes no control message, dropped: %r", self._actor, item
             )
             return None
+        if item.__class__ in _HEARD:
+            self._hear(item)
+            return None
         exit_ = self._actor.on_control(item)
         return exit_ if exit_.__class__ is Exit else None
+
+    def _hear(self, news: Any) -> None:
+        if news.__class__ is Terminated:
+            self._actor.on_terminated(news.ref, news.exit)
+        else:
+            self._actor.on_restarted(*news)
 
 
 def _told(error: BaseException) -> BaseException:

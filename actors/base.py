@@ -232,6 +232,60 @@ class Actor(CellActor):
         """
         return self._headrace.schedule(delay, message)
 
+    def watch(self, ref: ActorRef[Any], *, restarts: bool = False) -> None:
+        """Have ``on_terminated`` called once when another actor has ended for good.
+
+        At once if it has ended already.  To watch it twice is to watch it once; the
+        watch ends with that call, with ``unwatch``, or with this actor, whose restarts
+        it survives.  The news overtakes all messages and needs no room.
+
+        Args:
+            ref: The other's ref; a supervisor's will do.
+            restarts: Have ``on_restarted`` called too; the newest call decides.
+
+        Raises:
+            ConfigurationError: If it is this actor's own ref, or one of Pykka's.
+
+        Thread safety:
+            Any thread; the hooks run on the actor's.  On one that was left behind it
+            does nothing.
+        """
+        run = self._headrace
+        run.cell.watches.watch(run, ref, restarts=restarts)
+
+    def unwatch(self, ref: ActorRef[Any]) -> None:
+        """Watch another actor no longer; also news that waits to be read is dropped."""
+        run = self._headrace
+        run.cell.watches.unwatch(run, ref)
+
+    def on_terminated(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # the word used everywhere
+        """Do what is to be done when an actor that this one watches has ended.
+
+        On the actor's thread, before any data message.  An exception fails the actor,
+        and the next one is not told again.
+
+        Args:
+            ref: The ref that was watched.
+            exit: How it ended.
+        """
+        logger.debug("%s: %s, which it watches, ended: %s", self, ref, exit.kind)
+
+    def on_restarted(self, ref: ActorRef[Any], incarnation: int, reason: Exit) -> None:
+        """Do what is to be done when an actor that this one watches runs again.
+
+        Only after ``watch(ref, restarts=True)``.  On the actor's thread, before any
+        data message.  An exception fails the actor.
+
+        Args:
+            ref: The ref that is watched, and goes on being so.
+            incarnation: The number of the new object behind it.
+            reason: How the one before ended.
+        """
+        logger.debug(
+            "%s: %s, which it watches, runs again as #%d: the one before %s",
+            self, ref, incarnation, reason.kind,
+        )  # fmt: skip
+
     def on_control(self, message: Any) -> Exit | None:
         """Handle a control message; on the actor's thread, before any data message.
 

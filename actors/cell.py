@@ -26,6 +26,7 @@ from actors._loop import StopNow
 from actors._numbers import Numbers
 from actors._remains import Remains, guarded
 from actors._unset import UNSET, Unset
+from actors._watches import Watches
 from actors.clock import ambient_clock
 from actors.errors import ConfigurationError
 from actors.exits import Down, Exit
@@ -103,6 +104,7 @@ class Cell:
         stopped: An event, set when the cell has ended.
         dead: The same as a plain flag.
         remains: What is left of the incarnations: messages and threads.
+        watches: Whom it watches, and who watches it.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class Cell:
         )
         self._fresh = mailbox == "fresh"
         self.remains = Remains(self, on_undelivered)
+        self.watches = Watches(self)
         self.stopped = self.clock.event()
         self.dead = False
         self.number = 0
@@ -296,6 +299,7 @@ class Cell:
         for envelope in leftovers:
             self.remains.refuse(envelope)
         self.answer_stops()
+        self.watches.end(exit)
         for watcher in watchers:
             watcher(exit)
         return True
@@ -327,11 +331,12 @@ class Cell:
         """
         watcher = functools.partial(guarded, fn)
         with self._lock:
-            if self.final is None:
+            final = self.final
+            if final is None:
                 self._watchers[watcher] = None
-                return functools.partial(self._forget_watcher, watcher)
-        watcher(self.final)
-        return _nothing
+        if final is not None:
+            watcher(final)
+        return functools.partial(self._forget_watcher, watcher)
 
     def _forget_watcher(self, watcher: Callable[[Exit], object]) -> None:
         with self._lock:
@@ -392,7 +397,3 @@ class Cell:
         if self._condemned is None:
             others = pykka.ActorRegistry.get_all()
             self._condemned = [ref for ref in others if ref.actor_urn != self.urn]
-
-
-def _nothing() -> None:
-    """What takes back a watcher that was told at once."""

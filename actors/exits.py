@@ -1,4 +1,4 @@
-"""How an incarnation ends, and the notices it sends to whoever started it.
+"""How an incarnation ends, and who is told: who started it, and who watches it.
 
 :Runs on: any thread.
 :Owns: nothing; everything here is a value.
@@ -14,6 +14,7 @@ from actors._stack import error_text
 
 if TYPE_CHECKING:
     from actors.cell import Cell
+    from actors.ref import ActorRef
 
 __all__ = [
     "Crash",
@@ -23,9 +24,11 @@ __all__ = [
     "Failing",
     "Ignore",
     "Notice",
+    "Restarted",
     "Resumed",
     "Started",
     "StopRequest",
+    "Terminated",
     "Undelivered",
     "Zombie",
 ]
@@ -133,6 +136,38 @@ class Down(NamedTuple):
 
 
 Notice: TypeAlias = Started | Failing | Resumed | Down
+
+
+# -- control messages: to whoever watches
+
+
+class Terminated(NamedTuple):
+    """One that is watched has ended, and will not run again.
+
+    Attributes:
+        ref: Its ref, as it was given to ``watch``.
+        exit: How it ended.
+    """
+
+    ref: ActorRef[Any]
+    exit: Exit
+
+
+class Restarted(NamedTuple):
+    """One that is watched with ``restarts=True`` runs again, as a new object.
+
+    Attributes:
+        ref: Its ref, as it was given to ``watch``.
+        incarnation: The number of the new one.
+        reason: How the one before ended.
+    """
+
+    ref: ActorRef[Any]
+    incarnation: int
+    reason: Exit
+
+
+# -- what is asked, and what is left
 
 
 class StopRequest(NamedTuple):

@@ -255,6 +255,7 @@ class Incarnation:
         if self.cell.gate is not None:
             self.cell.gate.admit(self.lease)
         self.cell.notify(Started(self.cell, self.number))
+        self.cell.watches.restarted(self.number)
         try:
             exit_ = ReceiveLoop(self).serve()
         except MailboxClosed:  # the cell was ended by somebody else
