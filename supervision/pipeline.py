@@ -61,7 +61,8 @@ class Pipeline(Scope):
         retry: A :class:`RetryPolicy` or a number of retries; ``None`` is one attempt.
         timeout: Seconds one attempt may take; ``None`` for no limit.
         worker_class: A :class:`Worker` subclass for the io workers.
-        producers: Producers, producer classes, or iterables of jobs.
+        producers: Producers, producer classes, pairs ``(class, kwargs)`` or specs of
+            one, or iterables of jobs.
         sink: Gets every final result, on the collector's thread.
         on_sink_error: ``"stop"`` closes the intake and drains without the sink,
             ``"continue"`` goes on and counts.

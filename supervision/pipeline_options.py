@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from actors import (
     CpuPool,
@@ -20,10 +21,12 @@ from actors import (
     usable_cores,
 )
 from actors.errors import ConfigurationError
-from supervision.child_spec import ChildSpec
+from supervision.child_like import as_spec
+from supervision.child_spec import ChildSpec, RestartType
 
 if TYPE_CHECKING:
     from actors import Clock, DeadLetters, JobResult, RetryPolicy
+    from supervision.child_like import ChildLike
 
 __all__ = [
     "CpuWorkers",
@@ -38,7 +41,7 @@ CpuWorkers: TypeAlias = (
     "int | CpuPool | concurrent.futures.Executor"
     " | Callable[[], concurrent.futures.Executor] | None"
 )
-ProducerLike: TypeAlias = "Producer | type[Producer] | ChildSpec[Any] | Iterable[Any]"
+ProducerLike: TypeAlias = "Producer | ChildLike[Producer] | Iterable[Any]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,26 +116,42 @@ class PipelineOptions:
 
 
 def check_producers(producers: Iterable[ProducerLike]) -> tuple[ProducerLike, ...]:
-    """Refuse what cannot produce.
+    """Refuse what cannot produce; make specs of classes and of pairs of one.
 
     Raises:
         ConfigurationError: Naming the one that cannot.
     """
     if isinstance(producers, Producer):
         producers = (producers,)
-    checked = tuple(producers)
-    for place, given in enumerate(list[object](checked)):  # hosts without type checks
-        cls = given.actor_class if isinstance(given, ChildSpec) else given
-        good = isinstance(given, (Producer, Iterable)) or (
-            isinstance(cls, type) and issubclass(cls, Producer)
+    return tuple(_producer(given, place) for place, given in enumerate(producers))
+
+
+def _producer(given: Any, place: int) -> ProducerLike:
+    first = given[0] if isinstance(given, tuple) and given else given
+    if isinstance(first, type) and issubclass(first, Producer):
+        return _spec_of(first, as_spec(given, f"producers[{place}]"), place)
+    produces = isinstance(given, (Producer, Iterable))
+    if isinstance(given, ChildSpec):
+        produces = issubclass(given.actor_class, Producer)
+    if not produces or isinstance(given, (str, bytes)):
+        msg = (
+            f"producers[{place}] must be a Producer, a Producer class, a pair "
+            "(class, kwargs) or a ChildSpec of one, or an iterable of jobs, "
+            f"got {given!r}"
         )
-        if not good or isinstance(given, (str, bytes)):
-            msg = (
-                f"producers[{place}] must be a Producer, a Producer class, a ChildSpec "
-                f"of one or an iterable of jobs, got {given!r}"
-            )
-            raise ConfigurationError(msg)
-    return checked
+        raise ConfigurationError(msg)
+    return cast("ProducerLike", given)
+
+
+def _spec_of(
+    cls: type[Producer], spec: ChildSpec[Producer], place: int
+) -> ChildSpec[Producer]:
+    """What became of a class, named and restarted as producers are."""
+    if not spec.named:
+        spec = spec.with_id(f"producer-{place}")
+    if hasattr(cls, "child_spec"):
+        return spec
+    return dataclasses.replace(spec, restart=RestartType(cls.restart))
 
 
 def foreign_of(options: PipelineOptions) -> ForeignExecutor | None:

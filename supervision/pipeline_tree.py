@@ -213,12 +213,8 @@ def _spec_of(given: ProducerLike, name: str) -> ChildSpec[Any]:
         )
     if isinstance(given, Producer):
         args, kwargs = given.made_with
-        cls = type(given)
-    elif isinstance(given, type):
-        cls, args, kwargs = given, (), {}
-    else:
-        cls, args, kwargs = Producer, (given,), {}
-    return ChildSpec(cls, args, kwargs, id=name, restart=cls.restart)
+        return ChildSpec(type(given), args, kwargs, id=name, restart=given.restart)
+    return ChildSpec(Producer, (given,), id=name, restart=Producer.restart)
 
 
 def _wired(kwargs: Kwargs, wiring: ProducerWiring) -> Kwargs:

@@ -6,7 +6,7 @@ import gc
 import logging
 import math
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -371,9 +371,46 @@ def test_a_child_spec_of_a_producer_is_wired(clock: VirtualClock, kwargs: Any) -
     assert pipeline.report().succeeded == 2
 
 
+class Count(Producer):
+    def __init__(self, up_to: int) -> None:
+        super().__init__()
+        self.up_to = up_to
+
+    def produce(self) -> Iterator[Any]:
+        return (Job(square, number) for number in range(self.up_to))
+
+
+class CountToFive(Count):
+    @classmethod
+    def child_spec(cls) -> ChildSpec[Self]:
+        return ChildSpec(cls, kwargs={"up_to": 5}, id="five")
+
+
+def test_a_producer_may_be_given_as_any_child(clock: VirtualClock) -> None:
+    """R25: everything that takes children takes a class, a pair and a spec."""
+    given: list[Any] = [
+        Two,
+        (Count, {"up_to": 3}),
+        (Count, lambda siblings: {"up_to": 4}),
+        CountToFive,
+        ChildSpec(Count, (6,), id="six"),
+    ]
+    with small(producers=given) as pipeline:
+        assert pipeline.wait()
+
+    assert pipeline.report().succeeded == 2 + 3 + 4 + 5 + 6
+
+
+@pytest.mark.parametrize("pair", [(Count,), (Count, 3), (Count, {}, {}), (Count, None)])
+def test_a_pair_that_is_none_is_no_iterable_of_jobs(pair: Any) -> None:
+    """R22: it would be taken for two jobs."""
+    with pytest.raises(ConfigurationError, match=r"producers\[0\]|'Count': kwargs"):
+        Pipeline(producers=[pair])
+
+
 def test_a_child_spec_of_something_else_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="producers"):
-        Pipeline(producers=[ChildSpec(Worker)])
+        Pipeline(producers=[ChildSpec(Worker)])  # type: ignore[arg-type]
 
 
 def test_a_spec_begins_no_broken_iterator_again(clock: VirtualClock) -> None:
