@@ -5,8 +5,8 @@ The parts, from values to actors:
 * ``errors``, ``jobs``, ``results``, ``retry``, ``messages``, ``events``: values and
   policies, without a thread.
 * ``clock``: the one source of time and of everything that code may block on.
-* ``stop_token``, ``mailbox``, ``ledger``, ``dead_letters``, ``metrics``, ``cpu_pool``:
-  thread-safe parts, without an actor.
+* ``stop_token``, ``tracker``, ``mailbox``, ``ledger``, ``dead_letters``, ``metrics``,
+  ``cpu_pool``: thread-safe parts, without an actor.
 * ``base``, ``cell``, ``ref``, ``future``: the actor, on Pykka.
 * ``producer``, ``dispatcher``, ``worker``, ``collector``: the stages.
 
@@ -77,9 +77,11 @@ from actors.exits import (
     Exit,
     Failing,
     Ignore,
+    Restarted,
     Resumed,
     Started,
     StopRequest,
+    Terminated,
     Undelivered,
     Zombie,
 )
@@ -113,6 +115,7 @@ from actors.results import Attempt, JobResult, Report
 from actors.retry import PROGRAMMING_ERRORS, RetryPolicy
 from actors.stop_token import Phase, StopToken
 from actors.submitter import Submitter
+from actors.tracker import Tracker
 from actors.worker import Worker, WorkerStats, WorkerWiring
 
 __all__ = [
@@ -173,6 +176,7 @@ __all__ = [
     "Recipient",
     "RemoteError",
     "Report",
+    "Restarted",
     "Resumed",
     "RetryPolicy",
     "Role",
@@ -186,6 +190,8 @@ __all__ = [
     "StopToken",
     "Submitter",
     "SystemClock",
+    "Terminated",
+    "Tracker",
     "UNSET",
     "Undelivered",
     "UsedAfterFork",
