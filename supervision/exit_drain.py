@@ -15,6 +15,8 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Final
 
+from supervision.last_words import say
+
 if TYPE_CHECKING:
     from supervision.pipeline_run import PipelineRun
 
@@ -54,23 +56,11 @@ def drain_at_exit(run: PipelineRun, timeout: float) -> None:
     root = run.ledger.root
     if not run.waiting.until(lambda: run.quiet() or run.finished, deadline, root):
         left = run.ledger.report().unfinished
-        _say(
+        say(
+            logger,
+            logging.CRITICAL,
             f"{run.options.name}: the interpreter exits with {len(left)} unfinished "
             f"jobs, which are lost: {', '.join(map(repr, left[:10]))}; leave the "
-            "pipeline's with block, or call stop(), before the end"
+            "pipeline's with block, or call stop(), before the end",
         )
     run.stop_now(why)
-
-
-def _say(text: str) -> None:
-    """Log it; to stderr where a host has set up no logging, for it must be seen."""
-    place: logging.Logger | None = logger
-    heard = False
-    while place is not None and not heard:
-        heard = any(type(h) is not logging.NullHandler for h in place.handlers)
-        place = place.parent if place.propagate else None
-    logger.critical("%s", text)
-    if not heard and logging.lastResort is not None:
-        level = logging.CRITICAL
-        record = logger.makeRecord(logger.name, level, "", 0, text, (), None)
-        logging.lastResort.handle(record)

@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from actors import SystemClock, raw_lock
+from supervision.last_words import say
 
 if TYPE_CHECKING:
     from supervision.supervisor_ref import SupervisorRef
@@ -27,6 +28,11 @@ LIMIT: Final = 10.0
 """Seconds that all live trees together have."""
 MARGIN: Final = 1.0
 """Seconds beyond it before they are given up."""
+_NOTICE: Final = (
+    "the interpreter exits while it runs; its children are stopped now. A tree does "
+    "not keep the program alive: call wait() on it, or use it as a with block"
+)
+_LEFT: Final = "these threads would not stop and are cut off in what they do:"
 
 _live_lock = raw_lock()  # Guards _live. Held for O(1) work; nothing else inside.
 _live: dict[SupervisorRef, int] = {}  # the trees that run, with the process they are of
@@ -53,9 +59,23 @@ def end_live_trees() -> None:
         if pid == os.getpid() and isinstance(tree.cell.clock, SystemClock)
     ]
     for tree in reversed(trees):
-        logger.info("%s still runs at the interpreter's exit: stopped", tree.board.name)
+        if not tree.stop_token.cancelled:  # nobody has had it stopped
+            say(logger, logging.WARNING, f"{tree.board.name}: {_NOTICE}")
         tree.stop_now("interpreter exit", timeout=LIMIT)
     end = SystemClock.monotonic() + LIMIT + MARGIN
     for tree in reversed(trees):
         if not tree.actor_stopped.wait(max(0.0, end - SystemClock.monotonic())):
-            logger.error("%s did not end at the interpreter's exit", tree.board.name)
+            say(logger, logging.ERROR, _cut_off(tree))
+        elif zombies := [zombie.thread for zombie in tree.zombies()]:
+            say(logger, logging.ERROR, f"{tree.board.name}: {_LEFT} {zombies}")
+
+
+def _cut_off(tree: SupervisorRef) -> str:
+    children = tree.which_children()
+    left = [
+        f"{each.id} ({each.state})" for each in children if each.state != "undefined"
+    ]
+    return (
+        f"{tree.board.name} did not end within {LIMIT + MARGIN:g} s at the "
+        f"interpreter's exit and is cut off; still up: {', '.join(left) or 'itself'}"
+    )
