@@ -15,7 +15,7 @@ import contextlib
 from concurrent.futures import InvalidStateError
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from actors import ActorDeadError
+from actors import ActorDeadError, ConfigurationError
 from supervision.child_state import LIVE, Child, Mode, State
 from supervision.errors import (
     AlreadyPresent,
@@ -131,6 +131,7 @@ class Administration:
     def _start(self, request: Request, now: float) -> None:
         machine, spec = self._machine, request.child
         assert not isinstance(spec, str)
+        machine.spec.check_child(spec)
         most = machine.spec.max_children
         if most is not None and len(machine.by_id) >= most:
             message = (
@@ -226,5 +227,6 @@ _OUTCOMES = (
     ChildNotFound,
     ChildRestarting,
     ChildRunning,
+    ConfigurationError,
     MaxChildren,
 )

@@ -97,7 +97,7 @@ class LastWill:
         # mailbox that nobody reads any more or to our queue.  So whoever had posted to
         # the mailbox is marked by now; a second notice through the queue is stale.
         run = child.handle.incarnation
-        if child.state in LIVE and run.ended:
+        if child.state in LIVE and run is not None and run.ended:
             gone = child.handle.last_exit or Exit("shutdown")
             self._machine.down(child, child.number, gone, self._clock.monotonic())
 

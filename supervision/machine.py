@@ -213,10 +213,10 @@ class Machine(Moves):
         elif self._fails_the_tree(child, was, exit_):
             failure = start_failure(self.name, child.id, exit_.error)
             self._begin_stop(Exit("start_failed", failure, exit_.traceback))
-        if self.mode is Mode.STOPPING or child.ordered_down:
-            self._finalize(child)
-        elif child.start_request is not None and exit_.abnormal:
-            child.discarded = not child.start_request.keeps_spec
+        request = child.start_request
+        if request is not None and exit_.kind != "ignored":
+            child.discarded |= not request.keeps_spec
+        if self.mode is Mode.STOPPING or child.ordered_down or request is not None:
             self._finalize(child)
         else:
             self._follow(child, was, exit_)
