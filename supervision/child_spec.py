@@ -14,7 +14,7 @@ import copy
 import enum
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -164,6 +164,7 @@ class ChildSpec(Generic[A_co]):
             not help.
         token: Parent of its incarnations' stop tokens, when they are to be signalled by
             something else than the tree; its supervisor's own by default.
+        warned_of: For supervisors: the window that the host has been warned of.
 
     Raises:
         ConfigurationError: If a field is not allowed; it names the field and the child.
@@ -190,6 +191,7 @@ class ChildSpec(Generic[A_co]):
     max_restarts: int | None
     on_timeout: OnTimeout
     token: StopToken | None
+    warned_of: tuple[int, float] | None = field(init=False)
 
     def __init__(
         self,
@@ -252,6 +254,7 @@ class ChildSpec(Generic[A_co]):
         }
         check_child(values, where)
         values["args"] = tuple(args)
+        values["warned_of"] = None
         for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check_together(where)

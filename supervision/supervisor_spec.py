@@ -26,6 +26,7 @@ from supervision._spec_checks import (
     values_of,
 )
 from supervision.child_like import as_spec
+from supervision.child_spec import RestartType
 from supervision.strategies import DIRECTIVES, Decider, Strategy, intensity_needed
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class SupervisorSpec:
         self._warn_of_short_window(child)
 
     def _warn_of_short_window(self, child: ChildSpec[Any]) -> None:
-        if child.backoff is None:
+        if child.backoff is None or child.restart is RestartType.TEMPORARY:
             return
         needed = intensity_needed(child.backoff, self.period)
         then = "let it run"
@@ -182,7 +183,15 @@ class SupervisorSpec:
                 f"that always fails is given up after {self.intensity} restarts "
                 f"in {self.period:g} s; intensity={needed} would {then}"
             )
-            warnings.warn(text, stacklevel=_stacklevel())
+            self._warn(text, child)
+
+    def _warn(self, text: str, child: ChildSpec[Any]) -> None:
+        """Tell the host, but not again when the supervisor is made from its spec."""
+        window = (self.intensity, self.period)
+        level, is_hosts = _nearest_caller()
+        if is_hosts or child.warned_of != window:
+            object.__setattr__(child, "warned_of", window)
+            warnings.warn(text, stacklevel=level)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -242,13 +251,14 @@ def _specs_of(children: Iterable[ChildLike[pykka.Actor]]) -> tuple[ChildSpec[Any
     return specs
 
 
-def _stacklevel() -> int:
-    """How far up the stack the host's code is that the specs come from."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
+def _nearest_caller() -> tuple[int, bool]:
+    """How far up the stack from its caller the nearest code is that is not ours.
+
+    Returns:
+        A ``stacklevel``, and False if that code is a thread's own, and nobody's.
+    """
+    level, module, frame = 0, "supervision", inspect.currentframe()
+    while frame is not None and module.partition(".")[0] in {"actors", "supervision"}:
         level, frame = level + 1, frame.f_back
-    return max(1, level)
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in {"actors", "supervision"}
+        module = frame.f_globals.get("__name__", "") if frame else ""
+    return level, module != "threading"

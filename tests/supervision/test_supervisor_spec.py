@@ -223,6 +223,46 @@ def test_a_limit_of_the_childs_own_needs_no_more_than_itself() -> None:
     SupervisorSpec("one_for_one", [child], intensity=4)
 
 
+def test_a_child_that_never_restarts_needs_no_window() -> None:
+    SupervisorSpec("one_for_one", [ChildSpec(Plain, restart="temporary", backoff=SLOW)])
+
+
+def test_a_tree_is_warned_of_once() -> None:
+    child = ChildSpec(Quiet, backoff=SLOW)
+    inner = ChildSpec(Quiet, id="inner kid", backoff=SLOW)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        nested = ChildSpec(Supervisor, ("one_for_one", [inner]))
+        with Supervisor.start("one_for_one", [child, nested]):
+            pass
+
+    assert [(warning.filename, str(warning.message)[:17]) for warning in told] == [
+        (__file__, "child 'inner kid'"),
+        (__file__, "child 'Quiet': it"),
+    ]
+
+
+def test_children_that_only_the_supervisor_sees_are_warned_of_by_it() -> None:
+    child = ChildSpec(Quiet, backoff=SLOW)
+    children = {"strategy": "one_for_one", "children": [child]}
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        nested = ChildSpec(Supervisor, kwargs=lambda siblings: children)
+        with Supervisor.start("one_for_one", [nested]):
+            pass
+
+    assert [str(warning.message)[:13] for warning in told] == ["child 'Quiet'"]
+
+
+class Quiet(Actor):
+    pass
+
+
+SLOW = Backoff()
+
+
 def test_the_warning_points_at_the_hosts_line() -> None:
     child = ChildSpec(Plain, backoff=Backoff())
 
