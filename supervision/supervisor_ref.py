@@ -11,7 +11,7 @@ from __future__ import annotations
 from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from actors import Exit, WouldDeadlock, current_cell
+from actors import Exit, UsedAfterFork, WouldDeadlock, current_cell
 from supervision import tree_exit
 from supervision.caller import Caller
 from supervision.children_ref import ChildrenRef
@@ -180,7 +180,11 @@ class SupervisorRef(ChildrenRef):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.shutdown()
+        try:
+            self.shutdown()
+        except UsedAfterFork:  # a forked child leaves by sys.exit(): that is no use
+            if error is None:
+                raise
         if error is None:
             self.wait()
 

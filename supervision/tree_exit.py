@@ -1,7 +1,7 @@
-"""What becomes of trees that still run when the interpreter exits.
+"""What becomes of trees that still run when the interpreter exits, or forks.
 
 :Runs on: ``has_started`` and ``has_ended`` on any thread; ``end_live_trees`` on the
-    main thread, from ``atexit``.
+    main thread, from ``atexit``; ``_after_fork_in_child`` on a forked child's.
 :Owns: the set of live trees of this process.
 :Guards: ``_live_lock`` guards ``_live``.
 :Blocks: the interpreter's exit, for at most 11 s.
@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from actors import SystemClock, raw_lock
+from supervision.fork_guard import refuse_use
 from supervision.last_words import say
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _NOTICE: Final = (
 _LEFT: Final = "these threads would not stop and are cut off in what they do:"
 
 _live_lock = raw_lock()  # Guards _live. Held for O(1) work; nothing else inside.
-_live: dict[SupervisorRef, int] = {}  # the trees that run, with the process they are of
+_live: dict[SupervisorRef, int] = {}  # the trees that run here, with the process's id
 
 
 def has_started(tree: SupervisorRef) -> None:
@@ -53,11 +54,7 @@ def has_ended(tree: SupervisorRef) -> None:
 @atexit.register
 def end_live_trees() -> None:
     """End what the host has not, with the threads that exist."""
-    trees = [
-        tree
-        for tree, pid in list(_live.items())
-        if pid == os.getpid() and isinstance(tree.cell.clock, SystemClock)
-    ]
+    trees = [tree for tree in list(_live) if isinstance(tree.cell.clock, SystemClock)]
     for tree in reversed(trees):
         if not tree.stop_token.cancelled:  # nobody has had it stopped
             say(logger, logging.WARNING, f"{tree.board.name}: {_NOTICE}")
@@ -79,3 +76,16 @@ def _cut_off(tree: SupervisorRef) -> str:
         f"{tree.board.name} did not end within {LIMIT + MARGIN:g} s at the "
         f"interpreter's exit and is cut off; still up: {', '.join(left) or 'itself'}"
     )
+
+
+def _after_fork_in_child() -> None:
+    """The trees run in the parent alone: the child neither uses nor ends them."""
+    global _live_lock  # noqa: PLW0603  # another thread may have held it
+    _live_lock = raw_lock()
+    trees = list(_live.items())
+    _live.clear()
+    for tree, parent in trees:
+        refuse_use(tree, parent)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

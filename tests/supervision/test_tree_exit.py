@@ -1,4 +1,4 @@
-"""What becomes of a live tree when the interpreter exits or the process forks."""
+"""What becomes of a live tree when the interpreter exits."""
 
 from __future__ import annotations
 
@@ -140,25 +140,8 @@ Kid.hung.wait()
 
 
 @pytest.mark.real
-def test_forked_child_leaves_the_tree_to_its_parent() -> None:
-    done = run(
-        """
-import warnings
-warnings.simplefilter("ignore")
-tree = Supervisor.start("one_for_one", [ChildSpec(Kid, id="a")])
-pid = os.fork()
-if pid == 0:
-    say("child leaves")
-    sys.exit(0)
-say("child left", os.waitpid(pid, 0)[1])
-"""
-    )
-
-    assert done.stdout == "child leaves\nchild left 0\nstopped a\n"
-
-
-@pytest.mark.real
 def test_signal_ends_a_tree_that_the_main_thread_waits_for() -> None:
+    """R61."""
     done = run(
         """
 import signal
