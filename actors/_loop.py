@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 from actors._proxy import PROXY_MESSAGES, answer_proxy
 from actors._watches import Told
@@ -60,7 +60,6 @@ class Due:
         return f"Due({self.message!r})"
 
 
-@final
 class ReceiveLoop:
     """Serves one incarnation's mailbox and source with its actor."""
 
@@ -94,21 +93,31 @@ class ReceiveLoop:
     def _step(self, lane: Lane, item: Any) -> Exit | None:
         if lane is _DATA:
             return self._handle(item)
+        if lane is _CONTROL:
+            return self._take_control(item)
+        try:
+            if self._on_delivery is not None:
+                self._on_delivery(self._cell.name, item, False)  # noqa: FBT003
+            self._actor.on_item(item)
+        except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
+            return self._broken_off(item, error)
+        return None
+
+    def _take_control(self, item: Any) -> Exit | None:
         if type(item) is Told:
             item = self._cell.watches.receive(self._run, item)
             if item is None:  # it is watched no longer
                 return None
         try:
             if self._on_delivery is not None:
-                self._on_delivery(self._cell.name, item, lane is _CONTROL)
-            if lane is _CONTROL:
-                return self._control(item)
-            self._actor.on_item(item)
+                self._on_delivery(self._cell.name, item, True)  # noqa: FBT003
+            return self._control(item)
         except BaseException as error:  # noqa: BLE001  # the actor's own: the exit
-            self._run.check_lease()
-            told = _told(error)
-            return self._failed(told, item)
-        return None
+            return self._broken_off(item, error)
+
+    def _broken_off(self, item: Any, error: BaseException) -> Exit | None:
+        self._run.check_lease()
+        return self._failed(_told(error), item)
 
     def _handle(self, envelope: Any) -> Exit | None:
         self._hand.append(envelope)

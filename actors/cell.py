@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import pykka
 
+from actors._condemned import Condemned
 from actors._gated import GatedMailbox
 from actors._loop import StopNow
+from actors._making import is_native
 from actors._numbers import Numbers
 from actors._remains import Remains, guarded
 from actors._unset import UNSET, Unset
 from actors._watches import Watches
 from actors.clock import ambient_clock
-from actors.errors import ConfigurationError
 from actors.exits import Down, Exit
 from actors.future import complete
 from actors.incarnation import Incarnation
@@ -49,6 +50,7 @@ logger = logging.getLogger("headrace.cell")
 
 Capacity: TypeAlias = int | Unset | None
 Kwargs: TypeAlias = "Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None"
+MakeOn: TypeAlias = "Callable[[Callable[[], None]], bool]"
 
 _names = Numbers()
 
@@ -130,23 +132,14 @@ class Cell:
         while_down: Literal["wait", "fail"] = "wait",
         interruptible: bool = False,
     ) -> None:
-        native: bool | None = getattr(actor_class, "_headrace_native", None)
-        if native is None:
-            message = (
-                f"actor_class must be an actors.Actor, got {actor_class!r}; "
-                f"use actors.adopt() for a plain pykka.ThreadingActor"
-            )
-            raise ConfigurationError(message)
         self.actor_class = actor_class
-        self.native = native  # an Actor of ours, not an adopted class
+        self.native = is_native(actor_class)  # an Actor of ours, not an adopted class
         self.args = args
         self.kwargs = kwargs
         self.clock = ambient_clock() if clock is None else clock
         self.name = name or f"{actor_class.__name__}-{_names.next_for(self.clock)}"
         self.thread_name = thread_name or self.name
-        self.token = (
-            StopToken(clock=self.clock, name=self.name) if token is None else token
-        )
+        self.token = token or StopToken(clock=self.clock, name=self.name)
         self.report = report
         self.parent = parent
         self.on_crash = on_crash
@@ -156,13 +149,13 @@ class Cell:
         self.crash_on_ask = crash_on_ask
         self.interruptible = interruptible
         self.urn = uuid.uuid4().urn
-        bound = self._bound(capacity)
-        self.gate: GatedMailbox | None = None
-        if while_down == "fail":
-            self.gate = GatedMailbox(bound, clock=self.clock)
-        self.mailbox: Mailbox = (
-            Mailbox(bound, clock=self.clock) if self.gate is None else self.gate
-        )
+        if capacity is UNSET and self.native:
+            capacity = actor_class.capacity
+        if isinstance(capacity, Unset):
+            capacity = 10 if supervised else None
+        kind = GatedMailbox if while_down == "fail" else Mailbox
+        self.mailbox = kind(capacity, clock=self.clock)
+        self.gate = self.mailbox if isinstance(self.mailbox, GatedMailbox) else None
         self._fresh = mailbox == "fresh"
         self.remains = Remains(self, on_undelivered)
         self.watches = Watches(self)
@@ -177,25 +170,23 @@ class Cell:
         self._stop_replies: list[Any] = []
         self._leftovers: list[Any] = []
         self._watchers: dict[Callable[[Exit], object], None] = {}
-        self._condemned: Sequence[pykka.ActorRef[Any]] | None = None
+        self.condemned = Condemned(self.urn)  # by a plain actor
         self._lock = self.clock.lock()
         self.ref: ActorRef[Any] = ActorRef(self)
-
-    def _bound(self, capacity: Capacity) -> int | None:
-        if capacity is UNSET and self.native:
-            capacity = self.actor_class.capacity
-        if capacity is UNSET:
-            capacity = 10 if self.supervised else None
-        assert not isinstance(capacity, Unset)
-        return capacity
 
     def __repr__(self) -> str:
         return f"<Cell {self.name}#{self.number}>"
 
     # -- for whoever supervises
 
-    def start(self) -> Incarnation:
+    def start(self, make_on: MakeOn | None = None) -> Incarnation:
         """Begin the next incarnation on a new thread.
+
+        Args:
+            make_on: Runs what it is given, the making of the object, on another thread
+                and returns True, or returns False if nobody is there to do it: then it
+                is made on the actor's thread.  It is called there, may wait, and raises
+                what the making raised.
 
         Returns:
             It; ``report`` hears :class:`Started` or :class:`Down` from its thread.
@@ -213,9 +204,14 @@ class Cell:
         elif self._fresh:
             self.remains.drop_queued()
         run = Incarnation(self)
+        run.make_on = make_on
         suffix = "" if run.number == 1 else f"#{run.number}"
         run.start(f"{self.thread_name}{suffix}", daemon=True)
         return run
+
+    def forget_arguments(self) -> None:
+        """Let go of ``args`` and ``kwargs``, once it will not be started again."""
+        self.args, self.kwargs = (), None  # an incarnation at its start has its own
 
     def stop_now(self, reason: str = "", *, deadline: float | None = None) -> None:
         """Stop the present incarnation before it handles another message.
@@ -234,6 +230,21 @@ class Cell:
             self.gate.turn_away(run.lease)
         self.ref.tell_control(StopNow(run.number, reason, deadline))
         run.stop_token.cancel(reason)
+
+    def interrupt(self, why: str) -> bool:
+        """Break off what the present incarnation does, if that is the host's code.
+
+        Its token is cancelled and ``Cancelled`` raised in its thread: at the next
+        bytecode instruction, so a wait in C ends first.  It then ends as one that obeys
+        its token; but code that catches everything can go on.
+
+        Returns:
+            False if it is not in the host's code, or not interruptible.
+        """
+        if (run := self.incarnation) is None or run.revoked:
+            return False
+        run.stop_token.cancel(why)
+        return run.interrupt()
 
     def abandon(self, why: str) -> str | None:
         """Leave the present incarnation's thread behind: it would not stop.
@@ -385,15 +396,4 @@ class Cell:
             return
         self.finalize(exit)
         if not self.supervised and exit.kind == "fatal" and run.escaping is None:
-            self.condemn_all()
-            for ref in reversed(self._condemned or ()):
-                ref.stop()
-
-    def condemn_all(self) -> None:
-        """Note which actors go down with this one, as Pykka has it: those of now.
-
-        One that somebody starts while the hooks still run is spared.
-        """
-        if self._condemned is None:
-            others = pykka.ActorRegistry.get_all()
-            self._condemned = [ref for ref in others if ref.actor_urn != self.urn]
+            self.condemned.stop()

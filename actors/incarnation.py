@@ -3,8 +3,8 @@
 It starts the thread, makes the object, runs the hooks around the receive loop, and
 posts exactly one report of its end, whatever ended it.
 
-:Runs on: its own thread; ``start``, ``join``, ``revoke``, ``give_up_hand`` and
-    ``as_zombie`` on the supervisor's.
+:Runs on: its own thread; ``start``, ``join``, ``revoke``, ``interrupt``,
+    ``give_up_hand`` and ``as_zombie`` on the supervisor's.
 :Owns: the actor, the thread, the message in hand.
 :Guards: ``_lock`` guards ``revoked`` against ``ended``; the message in hand belongs to
     whoever pops it.
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import functools
 import logging
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
+from actors._interrupt import InterruptibleLoop, Interrupts
 from actors._loop import Due, ReceiveLoop
+from actors._making import call_plainly, expected, make_elsewhere, make_object
 from actors._stack import stack_of
 from actors.clock import ClockClosed, thread_ident
 from actors.errors import Cancelled, MailboxClosed
@@ -40,32 +41,18 @@ from actors.ref import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from actors.cell import Cell
+    from actors.cell import Cell, Kwargs, MakeOn
     from actors.clock import TimerHandle
     from actors.mailbox import Source
 
-__all__ = ["Incarnation"]
+__all__ = ["Incarnation", "expected"]
 
 logger = logging.getLogger("headrace.actor")
 pykka_logger = logging.getLogger("pykka")  # a plain start logs what Pykka logs
 
 _DECIDED = frozenset({"failed", "start_failed", "gave_up"})  # what a decider hears of
-
-# The incarnation that waits for the object now being made on this thread.
-_expecting: ContextVar[Incarnation | None] = ContextVar(
-    "headrace_expecting", default=None
-)
-
-
-def expected(actor_class: type[Any]) -> Incarnation | None:
-    """The incarnation that the object now being made is for; asked once for each."""
-    run = _expecting.get()
-    if run is None or run.cell.actor_class is not actor_class:
-        return None
-    _expecting.set(None)
-    return run
 
 
 @final
@@ -79,6 +66,8 @@ class Incarnation:
         lease: Its right to read the mailbox.
         hand: The message in hand; whoever pops it answers for it.
         actor: The object, while it lives.
+        call: Calls the host's code.
+        make_on: Who makes the object, if not its own thread.
         source: Where the actor also takes items from, when its mailbox is empty.
         revoked: It was left behind.
         ended: Its thread has nothing more to do.
@@ -87,8 +76,9 @@ class Incarnation:
     """
 
     __slots__ = (
-        "_lock", "_thread", "actor", "cell", "ended", "escaping", "hand", "ident",
-        "lease", "mailbox", "number", "revoked", "source", "stop_seen", "stop_token",
+        "_arguments", "_interrupts", "_lock", "_thread", "actor", "call", "cell",
+        "ended", "escaping", "hand", "ident", "lease", "mailbox", "make_on", "number",
+        "revoked", "source", "stop_seen", "stop_token",
     )  # fmt: skip
 
     def __init__(self, cell: Cell) -> None:
@@ -106,6 +96,12 @@ class Incarnation:
         self.escaping: BaseException | None = None
         self.lease = cell.mailbox.new_lease()
         self._thread: Any = None
+        self.make_on: MakeOn | None = None
+        self._arguments = cell.args, cell.kwargs
+        self._interrupts = Interrupts(cell.clock) if cell.interruptible else None
+        self.call: Callable[..., Any] = call_plainly
+        if self._interrupts is not None:
+            self.call = self._interrupts.call
         # Invariant: one message at most, and the one who pops it answers for it.
         self.hand: list[Any] = []
         # Guards revoked against ended. Held for O(1) work.
@@ -138,6 +134,10 @@ class Incarnation:
                 return False
             self.revoked = True
             return True
+
+    def interrupt(self) -> bool:
+        """Throw ``Cancelled`` into the host's code; False if none runs now."""
+        return self._interrupts is not None and self._interrupts.throw()
 
     def give_up_hand(self, why: str = "its handler did not end in time") -> None:
         """Answer for the message in hand, if nobody has: nobody handles it any more."""
@@ -247,9 +247,9 @@ class Incarnation:
         if self.actor is None:  # a plain one was made by the thread that called start()
             exit_ = self._begin(self._make)
         if exit_ is None:
-            exit_ = self._begin(self.actor.on_start)
+            exit_ = self._begin(self.call, self.actor.on_start)
         if exit_ is None and self.cell.after_start is not None:
-            exit_ = self._begin(functools.partial(self.cell.after_start, self.actor))
+            exit_ = self._begin(self.call, self.cell.after_start, self.actor)
         if exit_ is not None:
             return exit_
         if self.cell.gate is not None:
@@ -257,34 +257,32 @@ class Incarnation:
         self.cell.notify(Started(self.cell, self.number))
         self.cell.watches.restarted(self.number)
         try:
-            exit_ = ReceiveLoop(self).serve()
+            exit_ = self._loop().serve()
         except MailboxClosed:  # the cell was ended by somebody else
             exit_ = Exit("shutdown")
         return self._leave(exit_)
 
-    def _make(self) -> None:
-        cell = self.cell
-        kwargs = cell.kwargs() if callable(cell.kwargs) else cell.kwargs
-        _expecting.set(self)
-        try:
-            made = cell.actor_class(*cell.args, **(kwargs or {}))  # sets self.actor
-            if made is not self.actor:
-                message = (
-                    f"{cell.actor_class.__name__}() gave no new actor; "
-                    f"each start needs an object of its own"
-                )
-                raise TypeError(message)  # noqa: TRY301  # the clean-up is the same
-        except BaseException:
-            self.actor = None  # half made: no hook may see it
-            raise
-        finally:
-            _expecting.set(None)
+    def _loop(self) -> ReceiveLoop:
+        if self._interrupts is None:
+            return ReceiveLoop(self)
+        return InterruptibleLoop(self)
 
-    def _begin(self, step: Callable[[], object]) -> Exit | None:
+    def _make(self) -> None:
+        make_on, self.make_on = self.make_on, None
+        elsewhere = functools.partial(make_elsewhere, self)
+        if make_on is None or not make_on(elsewhere):
+            make_object(self, self.call)
+
+    def take_arguments(self) -> tuple[Sequence[Any], Kwargs]:
+        """What its object is made from; let go of here, for it is made once."""
+        arguments, self._arguments = self._arguments, ((), None)
+        return arguments
+
+    def _begin(self, step: Callable[..., object], *args: Any) -> Exit | None:
         """Run ``__init__`` or ``on_start``; an exit if that was the end."""
         cell = self.cell
         try:
-            step()
+            step(*args)
         except (Exception, Cancelled) as error:  # noqa: BLE001  # the actor's own
             self.check_lease()
             if isinstance(error, Ignore) and cell.supervised:
@@ -365,7 +363,7 @@ class Incarnation:
     def _hook(self, exit_: Exit, fn: Callable[..., object], *args: Any) -> Exit:
         """Run ``on_stop`` or ``on_failure``; only a BaseException changes the exit."""
         try:
-            fn(*args)
+            self.call(fn, *args)
         except (Exception, Cancelled) as error:  # noqa: BLE001  # changes nothing else
             if not self.obeys(error):
                 self._log_failure(error)
@@ -382,7 +380,7 @@ class Incarnation:
     def _bring_all_down(self, error: BaseException | None) -> None:
         """Say what a BaseException of a plain actor does; the cell does it."""
         self.log.debug("%r in %s. Stopping all actors.", error, self.actor)
-        self.cell.condemn_all()
+        self.cell.condemned.note()
 
     @property
     def log(self) -> logging.Logger:

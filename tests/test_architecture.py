@@ -41,6 +41,7 @@ _CLOCK = frozenset(
 _PYKKA = frozenset(
     f"actors/{name}.py"
     for name in (
+        "_condemned",
         "_proxy",
         "base",
         "cell",
