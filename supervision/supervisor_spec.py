@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from supervision.child_spec import ChildSpec
 
 __all__ = ["AutoShutdown", "Start", "SupervisorSpec"]
+
+logger = logging.getLogger("headrace.supervision")
 
 Start: TypeAlias = Literal["ordered", "parallel"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
@@ -186,12 +189,18 @@ class SupervisorSpec:
             self._warn(text, child)
 
     def _warn(self, text: str, child: ChildSpec[Any]) -> None:
-        """Tell the host, but not again when the supervisor is made from its spec."""
+        """Tell the host, but not again when the supervisor is made from its spec.
+
+        On a supervisor's own thread a warning that is made an error would end the tree.
+        """
         window = (self.intensity, self.period)
         level, is_hosts = _nearest_caller()
-        if is_hosts or child.warned_of != window:
-            object.__setattr__(child, "warned_of", window)
+        known = child.warned_of == window
+        object.__setattr__(child, "warned_of", window)
+        if is_hosts:
             warnings.warn(text, stacklevel=level)
+        elif not known:
+            logger.warning("%s", text)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

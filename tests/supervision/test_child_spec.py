@@ -264,6 +264,22 @@ def test_a_copy_keeps_whether_it_was_given_an_id() -> None:
     assert dataclasses.replace(unnamed, id="kid").named
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ChildSpec(Plain),
+        ChildSpec(FakeSupervisor, ["one_for_one"]),
+        ChildSpec(Plain, (1,), {"a": 2}, crash_on_ask=KeyError, significant=True),
+    ],
+)
+def test_a_copy_without_changes_is_the_same(spec: ChildSpec[Any]) -> None:
+    replaced = dataclasses.replace(spec)
+
+    assert all(
+        getattr(replaced, field.name) == getattr(spec, field.name) for field in fields()
+    )
+
+
 def test_with_id_is_the_same_spec_under_another_name() -> None:
     spec = ChildSpec(Plain, (1,), {"a": 2}, restart="temporary", capacity=3)
 
