@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from actors.events import (
     ChildDown,
+    ChildEscalated,
     ChildInterrupted,
     ChildLeftDown,
     ChildRestarted,
@@ -60,6 +61,7 @@ _Sequel: TypeAlias = (
     RestartScheduled
     | TreeGaveUp
     | ChildLeftDown
+    | ChildEscalated
     | ChildStopped
     | ChildStarted
     | ChildRestarted
@@ -111,6 +113,8 @@ class CrashLog:
                 self._tell(event, logging.ERROR, _giving_up(event))
             case ChildLeftDown():
                 self._tell(event, logging.ERROR, _left_down(event))
+            case ChildEscalated():
+                self._tell(event, logging.ERROR, _escalating(event))
             case ChildStopped():
                 fatal = event.kind == "fatal"
                 level = logging.ERROR if fatal else logging.WARNING
@@ -238,27 +242,33 @@ def _restarting(event: RestartScheduled) -> str:
 
 
 def _giving_up(event: TreeGaveUp) -> str:
-    above, nested, _ = event.supervisor.rpartition("/")
-    then = f"{above} decides what follows" if nested else "wait() raises the error"
     return (
-        f"giving up: {_used_up(event)}; all children of {event.supervisor} are "
-        f"stopped, {then}. If such failures pass by themselves, a Backoff gives them "
-        f"time and a higher intensity more restarts"
+        f"giving up: {_used_up(event)}; {_all_stop(event.supervisor)}. If such "
+        f"failures pass by themselves, a Backoff gives them time and a higher limit "
+        f"more restarts"
     )
 
 
+def _escalating(event: ChildEscalated) -> str:
+    return f"escalated by its decider; {_all_stop(event.supervisor)}"
+
+
+def _all_stop(supervisor: str) -> str:
+    above, nested, _ = supervisor.rpartition("/")
+    then = f"{above} decides what follows" if nested else "wait() raises the error"
+    return f"all children of {supervisor} are stopped, {then}"
+
+
 def _left_down(event: ChildLeftDown) -> str:
-    limit = event.max_restarts
-    why = _used_up(event)
-    if limit is not None:
-        why = f"more than max_restarts={limit} restarts in a row"
     return (
-        f"it stays down: {why}; the other children go on. When the cause is gone, "
-        f"restart_child({event.child!r}) of {event.supervisor} starts it again"
+        f"it stays down: {_used_up(event)}; the other children go on. When the cause "
+        f"is gone, restart_child({event.child!r}) of {event.supervisor} starts it again"
     )
 
 
 def _used_up(event: TreeGaveUp | ChildLeftDown) -> str:
+    if event.max_restarts is not None:
+        return f"max_restarts={event.max_restarts} in a row are used up"
     if not event.intensity:
         return "intensity=0 allows no restart"
     return f"more than {event.intensity} restarts in {event.period:g} s"

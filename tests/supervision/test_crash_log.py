@@ -9,6 +9,7 @@ import pytest
 
 from actors.events import (
     ChildDown,
+    ChildEscalated,
     ChildInterrupted,
     ChildLeftDown,
     ChildRestarted,
@@ -152,7 +153,7 @@ def test_giving_up_says_who_acts_next_and_what_helps(told: Told) -> None:
         "tree/inner/kid (#4) crashed (ValueError('boom')); giving up: intensity=0 "
         "allows no restart; all children of tree/inner are stopped, tree decides what "
         "follows. If such failures pass by themselves, a Backoff gives them time and a "
-        "higher intensity more restarts"
+        "higher limit more restarts"
     )
 
 
@@ -177,7 +178,25 @@ def test_child_left_down_by_its_own_limit_names_that_limit(told: Told) -> None:
     told.tell(ChildDown("tree", "kid", 3, "failed", error, ""))
     told.tell(ChildLeftDown("tree", "kid", 3, 3, 5.0, 2, error))
 
-    assert "it stays down: more than max_restarts=2 restarts in a row;" in told.lines[0]
+    told.tell(ChildDown("tree", "other", 1, "failed", error, ""))
+    told.tell(TreeGaveUp("tree", "other", 1, 3, 5.0, error, 0))
+
+    assert "it stays down: max_restarts=2 in a row are used up;" in told.lines[0]
+    assert "giving up: max_restarts=0 in a row are used up;" in told.lines[1]
+
+
+def test_escalation_says_who_acts_next(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R92, R49."""
+    told.tell(ChildDown("tree", "kid", 1, "failed", ValueError("boom"), ""))
+    told.tell(ChildEscalated("tree", "kid", 1, ValueError("boom")))
+
+    assert caplog.records[0].levelno == logging.ERROR
+    assert told.lines[0].endswith(
+        "; escalated by its decider; all children of tree are stopped, wait() raises "
+        "the error"
+    )
 
 
 def test_resumed_failures_are_told_like_crashes(
