@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from supervision.child_state import LIVE, Child, State
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from supervision.child_state import Child, Timer
+    from supervision.child_state import Timer
 
 __all__ = ["Group", "Groups"]
 
@@ -23,14 +25,50 @@ class Group:
     before it.
     """
 
-    __slots__ = ("at", "members", "stamp", "starting", "timer")
+    __slots__ = ("_left", "_latest", "at", "members", "stamp", "starting", "timer")
 
     def __init__(self, members: list[Child], stamp: int, at: float | None) -> None:
-        self.members = members  # in the order of start
+        self.members = dict.fromkeys(members)  # in the order of start
         self.stamp = stamp
         self.at = at  # None once that moment has come
         self.starting = False
         self.timer: Timer | None = None
+        # Taken from the end, so that no step looks at the members it is done with.
+        self._left = members[:]
+        self._latest: Child | None = None
+
+    def last_live(self) -> Child | None:
+        """The last member that has a thread; before the members start."""
+        left = self._left
+        while left and (left[-1].state not in LIVE or left[-1].group is not self):
+            left.pop()
+        return left[-1] if left else None
+
+    def begin_to_start(self) -> None:
+        """The members start from now on."""
+        self.starting = True
+        self._left = list(self.members)[::-1]
+
+    def next_to_start(self, *, one_by_one: bool) -> Child | None:
+        """The next member to start, taken off; ``None`` if nobody is to start now.
+
+        Args:
+            one_by_one: Not while the one before has yet to run.
+        """
+        latest = self._latest
+        if (
+            one_by_one
+            and latest is not None
+            and latest.group is self
+            and latest.state is State.STARTING
+        ):
+            return None
+        while self._left:
+            child = self._left.pop()
+            if child.group is self and child.state not in LIVE:
+                self._latest = child
+                return child
+        return None
 
 
 class Groups:
@@ -79,7 +117,7 @@ class Groups:
         group, child.group = child.group, None
         if group is None:
             return
-        group.members.remove(child)
+        del group.members[child]
         if group.members:
             self.stir(group)
         else:

@@ -340,22 +340,18 @@ class Machine(Moves):
         return False
 
     def _step_of(self, group: Group) -> bool:
-        members = group.members
         if not group.starting:
-            live = [child for child in members if child.state in LIVE]
-            if live:
-                return self._stop_unless_asked(live[-1])
+            last = group.last_live()
+            if last is not None:
+                return self._stop_unless_asked(last)
             if group.at is not None:
                 return False
-            group.starting = True
-        one_by_one = self.spec.start == "ordered"
-        if one_by_one and any(child.state is State.STARTING for child in members):
+            group.begin_to_start()
+        child = group.next_to_start(one_by_one=self.spec.start == "ordered")
+        if child is None:
             return False
-        for child in members:
-            if child.state not in LIVE:
-                self._start(child)
-                return True
-        return False
+        self._start(child)
+        return True
 
     def _step_to_the_end(self) -> bool:
         if self.spec.dynamic and not self.ending.all_asked:
