@@ -17,9 +17,18 @@ from typing import TYPE_CHECKING, Any
 import pykka
 import pytest
 
-from actors import Actor, Cell, DeadLetters, Job, Mailbox, Worker, checkpoint
+from actors import (
+    Actor,
+    Cell,
+    DeadLetters,
+    Job,
+    Mailbox,
+    Tracker,
+    Worker,
+    checkpoint,
+)
 from actors.clock import SystemClock
-from actors.errors import MailboxFull
+from actors.errors import MailboxClosed, MailboxFull
 from actors.exits import Undelivered
 from supervision import ChildSpec, Pipeline, Supervisor
 from supervision.tree import Tree
@@ -233,6 +242,43 @@ def test_a_tree_does_nothing_foreign_inside_a_section(clock: WatchingClock) -> N
 
     assert clock.watch.faults == set()
     assert clock.watch.sections > 50
+
+
+def test_watching_does_nothing_foreign_inside_a_section(clock: WatchingClock) -> None:
+    specs = [ChildSpec(Kid, id=name) for name in ("first", "second", "third")]
+    with Supervisor.start("one_for_one", specs, clock=clock) as tree:
+        refs = [tree.ref(spec) for spec in specs]
+        for ref in refs:
+            watcher = ref.proxy()
+            for other in refs:
+                if other is not ref:
+                    watcher.watch(other, restarts=True).get(timeout=60)
+        refs[0].tell("crash")
+        assert refs[0].ask("again", timeout=60) == "again"
+        refs[1].proxy().unwatch(refs[0]).get(timeout=60)
+        tree.ref("third").stop(timeout=60)
+        refs[0].proxy().watch(refs[2]).get(timeout=60)
+        refs[0].proxy().watch(tree).get(timeout=60)
+
+    assert clock.watch.faults == set()
+    assert clock.watch.sections > 50
+
+
+def test_tracking_does_nothing_foreign_inside_a_section(clock: WatchingClock) -> None:
+    tracker = Tracker(clock=clock)
+    tracker.add()
+    waiting = threading.Thread(target=tracker.wait)
+    waiting.start()
+    tracker.close()
+    tracker.done()
+    waiting.join(60)
+    with pytest.raises(MailboxClosed):
+        tracker.add()
+    with pytest.raises(ValueError, match="more often"):
+        tracker.done()
+
+    assert clock.watch.faults == set()
+    assert clock.watch.sections > 3
 
 
 class Fragile:

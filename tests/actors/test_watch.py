@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import random
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
 
-from actors._watches import Told
+from actors._watches import Told, Watch
 from actors.base import Actor
 from actors.errors import ConfigurationError
 from actors.exits import Exit, Started, Terminated
+from actors.incarnation import Incarnation
 from actors.mailbox import LeaseRevoked
 from actors.testing import Gate
 from supervision import ChildSpec, Supervisor
@@ -85,6 +89,23 @@ def start_again(supervisor: FakeSupervisor, cell: Cell) -> None:
     supervisor.expect(Started)
 
 
+def restart(supervisor: FakeSupervisor, cell: Cell) -> None:
+    """Come back when its watchers are told: it is served next."""
+    supervisor.restart(cell)
+    settled(cell)
+
+
+def stop(ref: ActorRef[Any]) -> None:
+    """Stop a plain actor, and come back when its watchers are told: the last thing."""
+    ref.stop()
+    gone(ref)
+
+
+def gone(ref: ActorRef[Any]) -> None:
+    assert ref.cell.incarnation is not None
+    ref.cell.incarnation.join()
+
+
 def trace_of(cell: Cell) -> tuple[int, int]:
     """How many it watches, and how many watch it."""
     return len(cell.watches._watched), len(cell.watches._watchers)
@@ -99,7 +120,7 @@ def test_d28_watch_once_not_on_restart(supervisor: FakeSupervisor) -> None:
     watch(watcher, target.ref)
 
     target.ref.tell("boom")
-    supervisor.restart(target)
+    restart(supervisor, target)
     settled(watcher)
     assert heard == []
 
@@ -187,7 +208,7 @@ def test_newest_call_says_whether_restarts_are_told(supervisor: FakeSupervisor) 
     for number, restarts in enumerate([False, True, True, False], 2):
         watch(watcher, target.ref, restarts=restarts)
         target.ref.tell("boom")
-        supervisor.restart(target)
+        restart(supervisor, target)
         settled(watcher)
         assert heard[-1:] == (
             [("restarted", target.ref, number, "failed")] if restarts else heard[-1:]
@@ -218,6 +239,7 @@ def test_start_that_fails_is_no_restart(supervisor: FakeSupervisor) -> None:
         target.start()
         assert supervisor.ended(target).kind == "start_failed"
     start_again(supervisor, target)
+    settled(target)
     settled(watcher)
 
     assert heard == [("restarted", target.ref, 4, "start_failed")]
@@ -232,7 +254,7 @@ def test_unwatch_discards_what_is_not_yet_read(supervisor: FakeSupervisor) -> No
 
     def while_busy(actor: Watcher) -> None:
         other.ref.tell("boom")
-        supervisor.restart(other)
+        restart(supervisor, other)
         supervisor.stop(target)
         actor.unwatch(target.ref)
         actor.unwatch(other.ref)
@@ -262,6 +284,30 @@ def test_watch_again_after_unwatch_is_told_once(supervisor: FakeSupervisor) -> N
     settled(watcher)
 
     assert heard == [(1, "ended", target.ref, "shutdown")]
+
+
+def test_restart_queued_for_an_old_watch_is_not_told_to_the_new_one(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R79, R80: unwatch discards it, also if the same one is watched again."""
+    heard: list[Any] = []
+    watcher, target = supervisor.start(Watcher, heard), supervisor.start(Target)
+    watch(watcher, target.ref, restarts=True)
+
+    def while_busy(actor: Watcher) -> None:
+        target.ref.tell("boom")
+        restart(supervisor, target)
+        actor.unwatch(target.ref)
+        actor.watch(target.ref, restarts=True)
+
+    do(watcher, while_busy)
+    settled(watcher)
+    assert heard == []
+    target.ref.tell("boom")
+    restart(supervisor, target)
+    settled(watcher)
+
+    assert heard == [("restarted", target.ref, 3, "failed")]
 
 
 def test_watches_survive_the_watcher_s_restart(supervisor: FakeSupervisor) -> None:
@@ -352,8 +398,9 @@ def test_ended_watcher_watches_nobody(supervisor: FakeSupervisor) -> None:
     supervisor.stop(watcher)
 
     actors[0].watch(target.ref)
-    actors[0].unwatch(target.ref)
 
+    assert trace_of(target) == trace_of(watcher) == (0, 0)
+    actors[0].unwatch(target.ref)
     assert trace_of(target) == trace_of(watcher) == (0, 0)
 
 
@@ -387,7 +434,7 @@ def test_plain_actors_watch_and_are_watched() -> None:
     watcher, target = Watcher.start(heard), Target.start()
     watcher.ask(lambda actor: actor.watch(target))
 
-    target.stop()
+    stop(target)
     watcher.ask("later")
     watcher.ask(lambda actor: actor.watch(target))
     watcher.ask("still later")
@@ -403,8 +450,7 @@ def test_plain_actor_that_fails_is_told_too() -> None:
     watcher.ask(lambda actor: actor.watch(target))
 
     target.tell("boom")
-    target.actor_stopped.wait()
-    target.cell.incarnation.join()  # type: ignore[union-attr]
+    gone(target)
     watcher.ask("later")
     watcher.stop()
 
@@ -476,7 +522,7 @@ def test_zombie_neither_watches_nor_unwatches(
     gate.open()
     zombie.join()
     kept.ref.tell("boom")
-    supervisor.restart(kept)
+    restart(supervisor, kept)
     supervisor.stop(never)
     settled(watcher)
 
@@ -505,3 +551,254 @@ def test_zombie_that_has_news_in_hand_leaves_it_to_the_next(
     settled(watcher)
 
     assert heard == [(2, "ended", target.ref, "shutdown")]
+
+
+# -- races
+
+
+def run_all(clock: VirtualClock, *works: Callable[[], object]) -> None:
+    """Run each on a thread of its own, all at once."""
+    threads = [clock.thread(work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        clock.join(thread)
+
+
+def told_of(heard: list[Any], ref: ActorRef[Any]) -> int:
+    return sum(news[1:3] == ("ended", ref) for news in heard)
+
+
+@pytest.mark.concurrent
+def test_target_that_ends_while_it_is_watched_is_told_once(
+    clock: VirtualClock, supervisor: FakeSupervisor
+) -> None:
+    """R78: exactly one, whether the watch comes before, in or after the end."""
+    heard: list[list[Any]] = [[] for _ in range(4)]
+    watchers = [supervisor.start(Watcher, each) for each in heard]
+    target = supervisor.start(Target)
+
+    def end() -> None:
+        target.ref.stop(block=False)
+
+    run_all(clock, end, *(lambda w=w: watch(w, target.ref) for w in watchers))
+    target.finalize(supervisor.ended(target))
+    for watcher in watchers:
+        settled(watcher)
+
+    assert [told_of(each, target.ref) for each in heard] == [1] * 4
+    assert {trace_of(cell) for cell in (*watchers, target)} == {(0, 0)}
+
+
+@pytest.mark.concurrent
+def test_unwatch_that_comes_first_discards_and_one_that_comes_later_does_not(
+    clock: VirtualClock, supervisor: FakeSupervisor
+) -> None:
+    """R79: unwatch and the end race; nothing is heard after unwatch returned."""
+    heard: list[Any] = []
+    late: list[int] = []
+    watcher, target = supervisor.start(Watcher, heard), supervisor.start(Target)
+    watch(watcher, target.ref)
+
+    def on_its_thread(actor: Watcher) -> None:
+        actor.unwatch(target.ref)
+        late.append(len(heard))
+
+    run_all(clock, lambda: do(watcher, on_its_thread), lambda: supervisor.stop(target))
+    settled(watcher)
+
+    assert len(heard) == late[0]
+    assert trace_of(watcher) == trace_of(target) == (0, 0)
+
+
+@pytest.mark.concurrent
+def test_watcher_that_fails_meanwhile_hears_of_each_target_once(
+    clock: VirtualClock, supervisor: FakeSupervisor
+) -> None:
+    """R78, R79: restarts of the watcher lose nothing and double nothing."""
+    heard: list[Any] = []
+    watcher = supervisor.start(Watcher, heard)
+    targets = [Target.start() for _ in range(4)]
+    watch(watcher, *targets)
+
+    def fail() -> None:
+        for _ in range(3):
+            watcher.ref.tell("boom")
+            supervisor.restart(watcher)
+
+    run_all(clock, fail, *(lambda t=t: stop(t) for t in targets))
+    settled(watcher)
+
+    assert [told_of(heard, target) for target in targets] == [1] * 4
+    assert trace_of(watcher) == (0, 0)
+
+
+@pytest.mark.concurrent
+def test_watcher_that_is_left_behind_hears_nothing_its_successor_all(
+    clock: VirtualClock, supervisor: FakeSupervisor
+) -> None:
+    """R59, R79: news goes to the live one; the zombie registers for nobody."""
+    heard: list[Any] = []
+    watcher = supervisor.start(Watcher, heard)
+    targets = [Target.start() for _ in range(3)]
+    unwatched = supervisor.start(Target)
+    watch(watcher, *targets)
+    gate = Gate()
+
+    def stuck(actor: Watcher) -> None:
+        gate.pass_through()
+        actor.watch(unwatched.ref)
+
+    def replace() -> None:
+        watcher.abandon("it is stuck")
+        start_again(supervisor, watcher)
+
+    watcher.ref.tell(stuck)
+    gate.wait_arrived()
+    run_all(clock, replace, *(lambda t=t: stop(t) for t in targets))
+    gate.open()
+    settled(watcher)
+    clock.settle()
+
+    assert [told_of(heard, target) for target in targets] == [1] * 3
+    assert {number for number, *_ in heard} == {2}
+    assert trace_of(watcher) == trace_of(unwatched) == (0, 0)
+
+
+@pytest.mark.concurrent
+def test_actors_that_watch_each_other_may_end_at_once(clock: VirtualClock) -> None:
+    """R79: neither end waits for the other, nor leaves a trace."""
+    heard: list[list[Any]] = [[], [], []]
+    refs = [Watcher.start(each) for each in heard]
+
+    def watch_the_others(ref: ActorRef[Any]) -> None:
+        others = [other for other in refs if other is not ref]
+        ref.ask(lambda actor: [actor.watch(other) for other in others])
+
+    run_all(clock, *(lambda r=r: watch_the_others(r) for r in refs))
+    run_all(clock, *(lambda r=r: stop(r) for r in refs))
+
+    assert {trace_of(ref.cell) for ref in refs} == {(0, 0)}
+    for ref, each in zip(refs, heard, strict=True):
+        assert all(told_of(each, other) <= 1 for other in refs)
+        assert told_of(each, ref) == 0
+
+
+@pytest.mark.concurrent
+def test_watches_agree_whatever_is_done_at_once(
+    clock: VirtualClock, supervisor: FakeSupervisor, clock_seed: int | None
+) -> None:
+    """R78, R79: watch and unwatch from many threads, ends in between; both pages agree.
+
+    A watch that is the last word on its target is told once.
+    """
+    heard: list[Any] = []
+    actors: list[Watcher] = []
+    watcher = supervisor.start(Watcher, heard)
+    do(watcher, actors.append)
+    targets = [Target.start() for _ in range(3)]
+    stays = Target.start()
+
+    def fuss(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(6):
+            ref = rng.choice([*targets, stays])
+            if rng.random() < 0.5:
+                actors[0].watch(ref, restarts=rng.random() < 0.5)
+            else:
+                actors[0].unwatch(ref)
+
+    seeds = [100 * (clock_seed or 0) + each for each in range(3)]
+    run_all(
+        clock,
+        *(lambda s=s: fuss(s) for s in seeds),
+        *(lambda t=t: stop(t) for t in targets),
+    )
+    settled(watcher)
+    agreed = [len(ref.cell.watches._watchers) for ref in (*targets, stays)]
+    assert agreed == [0, 0, 0, len(watcher.watches._watched)]
+
+    heard.clear()
+    watch(watcher, *targets, stays)
+    settled(watcher)
+    stop(stays)
+    settled(watcher)
+
+    assert [told_of(heard, ref) for ref in (*targets, stays)] == [1] * 4
+    assert trace_of(watcher) == (0, 0)
+
+
+def test_dying_thread_waits_for_none_of_its_many_watchers(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R78: a thousand watchers, all busy and full, keep nobody from dying."""
+    heard: list[Any] = []
+    watchers = [supervisor.make(Watcher, heard, capacity=1) for _ in range(1000)]
+    target = supervisor.start(Target)
+    for watcher in watchers:
+        run = Incarnation(watcher)  # it runs nowhere: nobody reads its mailbox
+        watcher.watches.watch(run, target.ref, restarts=False)
+        watcher.ref.tell("full")
+
+    supervisor.stop(target)
+
+    assert trace_of(target) == (0, 0)
+    assert all(len(watcher.mailbox._control) == 1 for watcher in watchers)
+    for watcher in watchers:
+        watcher.finalize(Exit("shutdown"))
+
+
+# -- nothing is kept
+
+
+def watches_alive() -> int:
+    return sum(type(each) is Watch for each in gc.get_objects())
+
+
+def test_watches_that_are_over_are_gone_without_a_collection(
+    supervisor: FakeSupervisor,
+) -> None:
+    watcher, target = supervisor.start(Watcher), supervisor.start(Target)
+    before = watches_alive()
+    gc.disable()
+    try:
+        for _ in range(1000):
+            watch(watcher, target.ref)
+            unwatch(watcher, target.ref)
+        assert watches_alive() == before
+
+        watch(watcher, target.ref)
+        supervisor.stop(target)
+        for _ in range(1000):
+            watch(watcher, target.ref)
+        settled(watcher)
+        assert watches_alive() == before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lasting", ["watcher", "target"])
+def test_short_lives_leave_nothing_in_long_ones(lasting: str) -> None:
+    """R79: thousands that end, watched or watching, are kept by nobody."""
+    heard: list[Any] = []
+    keeper = Watcher.start(heard)
+    cells: list[weakref.ref[Any]] = []
+
+    def live() -> None:
+        short = Watcher.start()
+        watching, watched = (keeper, short) if lasting == "watcher" else (short, keeper)
+        watching.ask(lambda actor: actor.watch(watched, restarts=True))
+        cells.append(weakref.ref(short.actor_stopped))
+        stop(short)
+
+    for _ in range(1000):
+        live()
+    keeper.ask("later")
+    assert len(heard) == 1 + (1000 if lasting == "watcher" else 0)
+    heard.clear()
+    gc.collect()
+
+    assert trace_of(keeper.cell) == (0, 0)
+    assert not any(cell() for cell in cells)
+    keeper.stop()
