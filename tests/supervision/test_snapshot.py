@@ -10,6 +10,7 @@ import pytest
 
 from actors.testing import Gate
 from supervision.child_spec import ChildSpec
+from supervision.dynamic import DynamicSupervisor
 from supervision.errors import StartFailed
 from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
@@ -270,3 +271,48 @@ def test_start_that_failed_is_in_the_last_picture(
     snapshot = trees[0].snapshot()
     assert (snapshot.state, snapshot.exit_kind) == ("undefined", "start_failed")
     assert "did not start: ValueError: no" in str(snapshot)
+
+
+def test_children_that_come_and_go_are_shown_while_they_are_there(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77, R76."""
+    with DynamicSupervisor.start() as tree:
+        for name in ("a", "b", "c"):
+            tree.start_child(ours.spec(name, restart="temporary"))
+        tree.terminate_child("b")
+
+        snapshot = tree.snapshot()
+
+        assert snapshot.strategy == "dynamic"
+        assert [child.id for child in snapshot.children] == ["a", "c"]
+        assert str(snapshot).endswith("2 actors: 2 running")
+
+
+@pytest.mark.concurrent
+def test_snapshots_beside_a_storm_of_crashes_never_go_back(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77, R21a: from any thread, at any moment, in the order things happen."""
+    seen: list[list[int]] = []
+    done = clock.event()
+
+    def look() -> None:
+        while not done.is_set():
+            children = tree.snapshot().children
+            seen.append([child.incarnation for child in children])
+            done.wait(0.1)
+
+    with ours.grow("abc", "one_for_all", intensity=100) as tree:
+        thread = clock.thread(look, name="observer")
+        thread.start()
+        for _ in range(5):
+            tree.ref("b").tell(boom)
+            clock.advance(0.2)
+        done.set()
+        clock.join(thread, None)
+        last = [child.incarnation for child in tree.snapshot().children]
+
+    assert last == [6, 6, 6]
+    for earlier, later in zip(seen, [*seen[1:], last], strict=True):
+        assert all(a <= b for a, b in zip(earlier, later, strict=True))
