@@ -15,7 +15,7 @@ clock ends.
 :Owns: the threads and the calls that wait for them.
 :Guards: ``_registry_lock`` guards ``_threads``; ``CallbackThread._lock`` guards
     ``_running``.
-:Blocks: nothing but the thread itself, between calls.
+:Blocks: the thread itself, between calls; ``flush``, until it has made some.
 :Order: calls run one after the other, in the order they were put.
 """
 
@@ -27,7 +27,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from actors.clock import SYSTEM_CLOCK, SystemClock, raw_lock
+from actors.clock import SYSTEM_CLOCK, Empty, SystemClock, raw_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,16 @@ class CallbackThread:
             self._wake.put(None)
         else:
             self._start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was put so far has run; False after ``timeout`` seconds."""
+        done = self._clock.queue()
+        self.put(done.put, "")
+        try:
+            done.get(timeout=timeout)
+        except Empty:
+            return False
+        return True
 
     def _start(self) -> None:
         with self._lock:

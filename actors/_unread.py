@@ -3,18 +3,24 @@
 :Runs on: made on an actor's thread, read on any; the finaliser wherever the last
     reference goes, so that it only hands over; the log line on the lasting thread
     ``headrace-callbacks``.
-:Owns: nothing.
+:Owns: what is handed over and not yet told.
+:Blocks: the interpreter's exit, for a moment, until the rest is told.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
+import os
 import traceback
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from actors._callbacks import lasting_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 __all__ = ["Unread", "guard"]
@@ -22,6 +28,11 @@ __all__ = ["Unread", "guard"]
 logger = logging.getLogger("headrace.future")
 
 LONGEST: Final = 200  # characters of a message that are shown
+
+EXIT_LIMIT: Final = 1.0  # real seconds
+
+# Each use of it is one step, also to a finaliser.
+_pending: deque[_What] = deque()
 
 
 @final
@@ -43,9 +54,18 @@ class Unread:
         """The exception was raised at somebody."""
         self._what = None
 
-    def __del__(self) -> None:
-        if self._what is not None:  # no lock, no wait: this may run anywhere
-            self._put(self._what.log, "")
+    # No lock, no wait, no global: it may run anywhere, and as the interpreter ends.
+    def __del__(self, hand_over: Callable[[_What], None] = _pending.append) -> None:
+        if self._what is not None:
+            hand_over(self._what)
+            self._put(self._tell_one, "")
+
+    @staticmethod
+    def _tell_one(_reason: str) -> None:
+        try:
+            _pending[0].log()
+        finally:
+            _pending.popleft()
 
 
 class _What(NamedTuple):
@@ -56,7 +76,8 @@ class _What(NamedTuple):
     actor: str
     message: Any
 
-    def log(self, _reason: str) -> None:
+    def log(self) -> None:
+        """Say it."""
         error = self.error
         text = "".join(traceback.format_exception(type(error), error, self.trace))
         logger.error(
@@ -88,3 +109,14 @@ def _short(message: Any) -> str:
     except Exception:  # noqa: BLE001  # the host's class: its name will do
         return f"a message of type {type(message).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+@atexit.register
+def _tell_the_rest() -> None:
+    """Give the thread, which is a daemon, the time it needs."""
+    if _pending:
+        with contextlib.suppress(RuntimeError):  # a forked child's: it has no thread
+            lasting_thread().flush(EXIT_LIMIT)
+
+
+os.register_at_fork(after_in_child=_pending.clear)  # the parent tells them

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import subprocess
 import sys
-import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pykka
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tests.actors.conftest import FakeSupervisor
 
 LIMIT = 60.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -188,9 +191,7 @@ def reports(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     try:
         with caplog.at_level(logging.DEBUG, logger="headrace.future"):
             yield told
-            done = threading.Event()
-            lasting_thread().put(lambda reason: done.set(), "")
-            assert done.wait(LIMIT)
+            assert lasting_thread().flush(LIMIT)
     finally:
         gc.enable()
     records = [r for r in caplog.records if r.name == "headrace.future"]
@@ -394,3 +395,35 @@ def test_exception_of_an_ask_whose_asker_gave_up_is_logged(
         supervisor.stop(cell)
 
     assert "ValueError: too late" in told[0]
+
+
+UNREAD = """
+import logging
+from actors import Actor
+
+logging.basicConfig(format="%(message)s")
+
+class Greeter(Actor):
+    def greet(self, name):
+        raise ValueError(name)
+
+greeter = Greeter.start()
+for number in range(100):
+    greeter.proxy().greet(number)
+greeter.stop()
+"""
+
+
+@pytest.mark.real
+def test_unread_exceptions_are_told_before_the_interpreter_ends() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", UNREAD],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+
+    assert ran.stderr.count("and nobody read the reply") == 100
+    assert ran.stderr.count("\nValueError: ") == 100

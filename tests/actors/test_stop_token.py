@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors._callbacks import lasting_thread
 from actors.base import Actor
 from actors.clock import SYSTEM_CLOCK, Empty, SystemClock
 from actors.errors import ConfigurationError
@@ -69,11 +70,7 @@ def in_threads(*works: Callable[[], None]) -> None:
 
 def callbacks_done() -> None:
     """Wait until the system clock's thread has run all callbacks put so far."""
-    done = threading.Event()
-    last = StopToken(clock=SYSTEM_CLOCK)
-    last.on_drain(lambda reason: done.set())
-    last.drain()
-    assert done.wait(LIMIT)
+    assert lasting_thread().flush(LIMIT)
 
 
 # -- phases and reasons
