@@ -49,6 +49,7 @@ __all__ = [
     "RestartScheduled",
     "SupervisionEvent",
     "TreeGaveUp",
+    "TreeShutsDown",
 ]
 
 logger = logging.getLogger("headrace.events")
@@ -248,6 +249,15 @@ class ChildEscalated(NamedTuple):
     error: BaseException | None
 
 
+class TreeShutsDown(NamedTuple):
+    """A significant child ended, and its supervisor with it, by ``auto_shutdown``."""
+
+    supervisor: str
+    child: str
+    incarnation: int
+    auto_shutdown: str
+
+
 class TreeGaveUp(NamedTuple):
     """A child failed too often, and all children of its supervisor are stopped.
 
@@ -287,6 +297,7 @@ SupervisionEvent: TypeAlias = (
     | ChildLeftDown
     | ChildEscalated
     | TreeGaveUp
+    | TreeShutsDown
     | MessageUndelivered
 )
 

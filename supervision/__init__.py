@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from supervision.pipeline import Pipeline
     from supervision.scope import Scope
     from supervision.signals import handle_signals
+    from supervision.snapshot import TreeSnapshot
     from supervision.strategies import Backoff, Decider, Directive, Strategy
     from supervision.supervisor import Supervisor
     from supervision.supervisor_ref import SupervisorRef
@@ -66,6 +67,7 @@ else:
         "Supervisor": "supervisor",
         "SupervisorGaveUp": "errors",
         "SupervisorRef": "supervisor_ref",
+        "TreeSnapshot": "snapshot",
         "handle_signals": "signals",
     }
 
@@ -104,5 +106,6 @@ __all__ = [
     "Supervisor",
     "SupervisorGaveUp",
     "SupervisorRef",
+    "TreeSnapshot",
     "handle_signals",
 ]

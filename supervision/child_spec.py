@@ -109,9 +109,12 @@ class Siblings(Protocol):
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
 
     @overload
+    def ref(self, child: type[A]) -> ActorRef[A]: ...
+
+    @overload
     def ref(self, child: str) -> ActorRef[Any]: ...
 
-    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
+    def ref(self, child: str | type[Any] | ChildSpec[Any]) -> ActorRef[Any]:
         """The ref of a sibling; it exists before the sibling has started."""
 
 

@@ -62,14 +62,17 @@ class ChildrenRef(ActorRef[Any]):
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
 
     @overload
+    def ref(self, child: type[A]) -> ActorRef[A]: ...
+
+    @overload
     def ref(self, child: str) -> ActorRef[Any]: ...
 
-    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
+    def ref(self, child: str | type[Any] | ChildSpec[Any]) -> ActorRef[Any]:
         """The ref of a child; the same through all its restarts.
 
         Args:
-            child: Its id, or its spec, whose type the ref then has.  A nested
-                supervisor's is a ``SupervisorRef``.
+            child: Its id; or its spec, or the class that was given for it, whose type
+                the ref then has.  A nested supervisor's is a ``SupervisorRef``.
 
         Raises:
             KeyError: If there is no such child.
@@ -130,6 +133,8 @@ class ChildrenRef(ActorRef[Any]):
             TimeoutError: After ``timeout``.
         """
         spec = as_spec(child)
+        if self.board.spec is not None:
+            self.board.spec.check_child(spec)  # here, where a warning is seen
         ref: ActorRef[A] = self._request("start", spec, timeout)
         return ref
 

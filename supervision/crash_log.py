@@ -31,6 +31,7 @@ from actors.events import (
     MessageUndelivered,
     RestartScheduled,
     TreeGaveUp,
+    TreeShutsDown,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +67,17 @@ _Sequel: TypeAlias = (
     | ChildStarted
     | ChildRestarted
 )
+
+
+def _note(event: ChildInterrupted | TreeShutsDown | MessageUndelivered) -> None:
+    """Log what is no failure of a child's."""
+    match event:
+        case ChildInterrupted():
+            logger.warning(_INTERRUPTED, *event)
+        case TreeShutsDown():
+            logger.info(_SHUTS_DOWN, event[0], event[1], event.auto_shutdown)
+        case MessageUndelivered():
+            logger.debug("%s/%s: undelivered: %s", event[0], event[1], event.why)
 
 
 class _Repeats:
@@ -121,14 +133,12 @@ class CrashLog:
                 self._tell(event, level, _FATAL if fatal else _NO_MORE)
             case ChildResumed():
                 self._tell_resumed(event)
-            case ChildInterrupted():
-                logger.warning(_INTERRUPTED, *event)
             case ChildStarted() | ChildRestarted():
                 # Its failure is untold if it came while its group was being stopped.
                 self._tell(event, logging.WARNING, "it runs again, with its group")
                 logger.debug("%s/%s runs (#%d)", *event[:3])
-            case MessageUndelivered():
-                logger.debug("%s/%s: undelivered: %s", event[0], event[1], event.why)
+            case ChildInterrupted() | TreeShutsDown() | MessageUndelivered():
+                _note(event)
 
     def _tell(self, event: _Sequel, level: int, what_next: str) -> None:
         """Log the failure that led to ``event``, if it is time to."""
@@ -213,6 +223,10 @@ _RESUMED: Final = (
 _FATAL: Final = (
     "no restart can help: its tree is stopped, and wait() and the end of the with "
     "block raise this error"
+)
+_SHUTS_DOWN: Final = (
+    "all children of %s are stopped: its significant child %s has ended, and its "
+    "auto_shutdown is %s"
 )
 _INTERRUPTED: Final = (
     "%s/%s (#%d) %s; interrupted: Cancelled was raised in its thread. If it waits in "

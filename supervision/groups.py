@@ -25,7 +25,7 @@ class Group:
     before it.
     """
 
-    __slots__ = ("_left", "_latest", "at", "members", "stamp", "starting", "timer")
+    __slots__ = ("_latest", "_left", "at", "members", "stamp", "starting", "timer")
 
     def __init__(self, members: list[Child], stamp: int, at: float | None) -> None:
         self.members = dict.fromkeys(members)  # in the order of start

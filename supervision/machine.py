@@ -27,6 +27,7 @@ from actors.events import (
     ChildStarted,
     RestartScheduled,
     TreeGaveUp,
+    TreeShutsDown,
 )
 from supervision.child_spec import RestartType
 from supervision.child_state import LIVE, Child, Due, Mode, State
@@ -280,6 +281,7 @@ class Machine(Moves):
             policy == "all_significant" and not self._any_significant_left()
         ):
             self._ends_by_itself = True  # not before all have started
+            self._hands.emit(TreeShutsDown(*self._who(child), policy))
 
     def _any_significant_left(self) -> bool:
         return any(
@@ -299,6 +301,7 @@ class Machine(Moves):
         at = self._now + verdict.delay
         at = max([at, *(m for m in moments if m is not None)])
         group = self._groups.gather(affected, at)
+        self.changed += affected  # the moment of their start is shown
         group.timer = self._hands.call_at(at, Due("restart_due", "", group.stamp))
         self._hands.emit(
             RestartScheduled(

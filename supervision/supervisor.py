@@ -230,6 +230,7 @@ class Supervisor(Actor):
         children = [Child(spec) for spec in self._spec.children]
         for child in children:  # all have refs before the first one starts
             hands.make(child)
+        board.spec = self._spec
         dynamic = self._spec.dynamic
         board.strategy = "dynamic" if dynamic else self._spec.strategy.value
         self._painter = Painter(children)

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from actors.events import Listeners, MessageUndelivered
+from supervision.child_like import as_spec
 from supervision.crash_log import CrashLog
 from supervision.picture import Picture
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from actors.exits import Undelivered, Zombie
     from actors.ref import ActorRef
     from supervision.child_spec import ChildSpec
+    from supervision.supervisor_spec import SupervisorSpec
 
 __all__ = ["Board", "Refs", "Tree"]
 
@@ -56,15 +58,18 @@ class Refs:
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
 
     @overload
+    def ref(self, child: type[A]) -> ActorRef[A]: ...
+
+    @overload
     def ref(self, child: str) -> ActorRef[Any]: ...
 
-    def ref(self, child: str | ChildSpec[Any]) -> ActorRef[Any]:
-        """The ref of a child, by its id or its spec.
+    def ref(self, child: str | type[Any] | ChildSpec[Any]) -> ActorRef[Any]:
+        """The ref of a child, by its id, its spec or, given as a class, by that.
 
         Raises:
             KeyError: If there is none; it names those there are.
         """
-        child_id = child if isinstance(child, str) else child.id
+        child_id = child if isinstance(child, str) else as_spec(child).id
         try:
             return self._refs[child_id]
         except KeyError:
@@ -166,16 +171,18 @@ class Board:
     Attributes:
         picture: The newest.
         refs: Of the present incarnation's children.
+        spec: What the present incarnation was told; ``None`` before the first.
         strategy: In words, for people: ``one_for_one``, or ``dynamic``.
         state: The supervisor's own: ``starting``, ``running``, ``stopping``, ``over``.
     """
 
-    __slots__ = ("name", "picture", "refs", "state", "strategy", "tree")
+    __slots__ = ("name", "picture", "refs", "spec", "state", "strategy", "tree")
 
     def __init__(self, name: str, tree: Tree) -> None:
         self.name = name
         self.tree = tree
         self.picture = Picture()
         self.refs = Refs(name, {})
+        self.spec: SupervisorSpec | None = None
         self.strategy = ""
         self.state = "starting"

@@ -320,6 +320,20 @@ def test_many_threads_administer_one_supervisor(
         )
 
 
+def test_class_that_was_given_for_a_child_is_a_key(ours: Nursery) -> None:
+    """R25: for what has no spec of its own at hand."""
+
+    class Named(Kid):
+        @classmethod
+        def child_spec(cls) -> ChildSpec[Any]:
+            return ChildSpec(cls, (ours.log, "n"), id="named")
+
+    with Supervisor.start("one_for_one", [Named]) as tree:
+        assert tree.ref(Named) is tree.ref("named")
+        with pytest.raises(KeyError, match="it has: named"):
+            tree.ref(Kid)
+
+
 # -- children whose first object is made elsewhere
 
 
