@@ -493,6 +493,22 @@ def test_children_watch_each_other_in_a_tree(clock: VirtualClock) -> None:
     assert trace_of(target.cell) == trace_of(watcher.cell) == (0, 0)
 
 
+def test_callback_on_the_end_can_be_taken_back(supervisor: FakeSupervisor) -> None:
+    """R78: who does not run in an actor has a callback, told once, late or not."""
+    target = supervisor.start(Target)
+    told: list[str] = []
+    target.on_final(lambda exit_: told.append("taken back"))()
+    kept = target.on_final(lambda exit_: told.append("kept"))
+
+    supervisor.stop(target)
+    late = target.on_final(lambda exit_: told.append("late"))
+    kept()
+    late()
+
+    assert told == ["kept", "late"]
+    assert not target._watchers
+
+
 # -- whoever was left behind
 
 
