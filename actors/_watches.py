@@ -110,10 +110,11 @@ class Watches:
                 return
             watch = self._watched.setdefault(target, fresh)
             watch.restarts = restarts
-        if watch is fresh:
-            target.watches._enter(watch)  # noqa: SLF001  # the other book
-            if not self._is_current(watch):
-                target.watches._strike_out(watch)  # noqa: SLF001  # the other book
+        # Also if it is not fresh: an interrupt may have come between the two pages.  To
+        # tell an end twice does no harm, the first that is read ends the watch.
+        target.watches._enter(watch)  # noqa: SLF001  # the other book
+        if not self._is_current(watch):
+            target.watches._strike_out(watch)  # noqa: SLF001  # the other book
 
     def unwatch(self, run: Incarnation, ref: ActorRef[Any]) -> None:
         """Have nothing told any more; what is told and unread is dropped when read."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pykka
 import pytest
 
-from actors._watches import Told, Watch
+from actors._watches import Told, Watch, Watches
 from actors.base import Actor
 from actors.errors import ConfigurationError
 from actors.exits import Exit, Started, Terminated
@@ -401,6 +401,35 @@ def test_ended_watcher_watches_nobody(supervisor: FakeSupervisor) -> None:
 
     assert trace_of(target) == trace_of(watcher) == (0, 0)
     actors[0].unwatch(target.ref)
+    assert trace_of(target) == trace_of(watcher) == (0, 0)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_watch_that_was_cut_short_can_be_begun_again(
+    supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """R78: an interrupt came when one book had it and the other had not."""
+    heard: list[Any] = []
+    watcher, target = supervisor.start(Watcher, heard), supervisor.start(Target)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    def on_its_thread(actor: Watcher) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Watches, "_enter", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                actor.watch(target.ref)
+
+    do(watcher, on_its_thread)
+    if ended:
+        supervisor.stop(target)
+    watch(watcher, target.ref)
+    if not ended:
+        supervisor.stop(target)
+    settled(watcher)
+
+    assert heard == [(1, "ended", target.ref, "shutdown")]
     assert trace_of(target) == trace_of(watcher) == (0, 0)
 
 
