@@ -105,7 +105,10 @@ class Started(NamedTuple):
 
 
 class Failing(NamedTuple):
-    """The incarnation failed and goes into ``on_failure``; ``Down`` follows."""
+    """The incarnation failed and goes into ``on_failure``; ``Down`` follows.
+
+    Only for a class that has hooks to run then.
+    """
 
     cell: Cell
     number: int
@@ -220,6 +223,18 @@ class Zombie(NamedTuple):
     why: str
     stack: str
     since: float
+
+
+def crash_runs_hooks(cell: Cell) -> bool:
+    """True if the host has written anything that runs when the actor crashes.
+
+    If not, nothing comes between :class:`Failing` and :class:`Down`, and the former
+    would only wake the supervisor once more.
+    """
+    hooks = [cell.actor_class.on_failure]
+    if cell.on_crash == "on_stop":
+        hooks.append(cell.actor_class.on_stop)
+    return any(hook.__module__ != "pykka._actor" for hook in hooks)
 
 
 def strip(error: BaseException | None) -> str:

@@ -30,6 +30,7 @@ from actors.exits import (
     Resumed,
     Started,
     Zombie,
+    crash_runs_hooks,
     strip,
 )
 from actors.future import complete
@@ -344,10 +345,10 @@ class Incarnation:
             cell.gate.turn_away(self.lease)
         if exit_.kind == "failed" and error is not None:
             self._log_end(error)
-            if cell.supervised:
-                cell.notify(Failing(cell, self.number))
-            else:
+            if not cell.supervised:
                 cell.close()
+            elif crash_runs_hooks(cell):
+                cell.notify(Failing(cell, self.number))
             args = (type(error), error, error.__traceback__)
             exit_ = self._hook(exit_, actor.on_failure, *args)
             if cell.on_crash == "on_stop":

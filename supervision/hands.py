@@ -112,7 +112,7 @@ class CellHands:
     def forget_arguments(self, child: Child) -> None:
         """See ``Hands``."""
         child.spec = child.spec.without_arguments()
-        child.handle.args, child.handle.kwargs = (), None
+        child.handle.forget_arguments()
 
     def ref(self, child: Child) -> ActorRef[Any]:
         """See ``Hands``."""

@@ -119,6 +119,8 @@ class Machine(Moves):
         """An incarnation is over."""
         self._now = now
         if self._expected("down", child, number):
+            if exit_.kind == "failed" and child.state is State.RUNNING:
+                self._hands.emit(ChildFailing(*self._who(child)))  # no hook to run
             self._exited(child, exit_)
             self._advance()
 
