@@ -140,7 +140,7 @@ def test_repr_tells_name_phase_and_reason() -> None:
 # -- who is told
 
 
-def test_d30_token_descendants_only() -> None:
+def test_signal_reaches_all_below_and_nobody_else() -> None:
     """R82: a signal reaches all below, never parent or siblings."""
     root = StopToken(name="root")
     t, s = root.child("t"), root.child("s")
@@ -154,7 +154,7 @@ def test_d30_token_descendants_only() -> None:
     assert [token.phase for token in (root, s)] == [Phase.RUNNING] * 2
 
 
-def test_d31_token_born_cancelled() -> None:
+def test_token_is_born_with_both_phases_of_its_parent() -> None:
     """R82: under a cancelled token a child is born cancelled."""
     parent = StopToken()
     parent.drain("closing")

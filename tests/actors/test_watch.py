@@ -111,7 +111,7 @@ def trace_of(cell: Cell) -> tuple[int, int]:
     return len(cell.watches._watched), len(cell.watches._watchers)
 
 
-def test_d28_watch_once_not_on_restart(supervisor: FakeSupervisor) -> None:
+def test_watcher_is_told_once_and_not_of_restarts(supervisor: FakeSupervisor) -> None:
     """R78: one Terminated for a watch, not on restarts; at once if it is late."""
     heard: list[Any] = []
     watcher = supervisor.start(Watcher, heard)

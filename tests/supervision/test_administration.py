@@ -33,41 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.concurrent
 
 
-def test_d27_child_admin(nursery: Nursery, clock: VirtualClock) -> None:
-    """R75, D27: the outcomes of OTP's supervisor."""
-    spec = nursery.spec("a")
-    with nursery.grow([]) as tree:
-        first = tree.start_child(spec)
-        with pytest.raises(AlreadyStarted) as caught:
-            tree.start_child(nursery.spec("a"))
-        assert caught.value.ref is first
-
-        tree.terminate_child("a")
-        tree.terminate_child("a")
-        assert states(tree) == "a undefined 1"
-        assert not first.is_alive()
-        with pytest.raises(AlreadyPresent):
-            tree.start_child(spec)
-
-        second = tree.restart_child("a")
-        assert second.is_alive()
-        assert tree.ref("a") is second
-        with pytest.raises(ChildRunning):
-            tree.restart_child("a")
-        with pytest.raises(ChildRunning):
-            tree.delete_child("a")
-
-        tree.terminate_child(second)
-        tree.delete_child("a")
-        with pytest.raises(ChildNotFound):
-            tree.delete_child("a")
-        with pytest.raises(ChildNotFound):
-            tree.restart_child("a")
-        with pytest.raises(ChildNotFound):
-            tree.terminate_child("a")
-        assert tree.which_children() == ()
-
-
 def test_started_child_is_supervised_like_the_others(
     ours: Nursery, clock: VirtualClock
 ) -> None:

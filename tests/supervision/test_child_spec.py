@@ -77,7 +77,7 @@ def test_r24_nested_supervisor_has_no_limit_of_its_own() -> None:
     assert (spec.shutdown, spec.start_timeout) == (None, None)
 
 
-def test_d26_bad_specs_table() -> None:
+def test_every_wrong_field_is_refused_by_name() -> None:
     """R22, R23: a wrong field is refused by name, with the child and the value."""
     table: list[tuple[dict[str, Any], str]] = [
         ({"restart": "always"}, "'permanent', 'transient' or 'temporary'"),
@@ -139,7 +139,7 @@ def test_d26_bad_specs_table() -> None:
     }
 
 
-def test_d26_bad_specs_table_accepts_what_is_at_the_edge() -> None:
+def test_fields_take_what_is_at_their_edges() -> None:
     """R22: what a field may be at its edges is taken, and kept as it was given."""
     token = StopToken()
     table: list[tuple[str, Any]] = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,9 @@ import pytest
 from actors.cell import Cell
 from actors.errors import ConfigurationError, WouldDeadlock
 from actors.events import (
-    ChildAbandoned,
     ChildDown,
-    RestartScheduled,
-    TreeGaveUp,
 )
 from actors.incarnation import Incarnation
-from actors.ref import ActorAbandoned
 from actors.testing import Gate, VirtualClock
 from supervision.child_spec import ChildSpec
 from supervision.errors import StartFailed, SupervisorGaveUp
@@ -35,33 +30,8 @@ if TYPE_CHECKING:
 # -- start and stop
 
 
-def test_d07_start_order_stop_order(nursery: Nursery) -> None:
-    tree = nursery.grow("abc")
-    assert states(tree) == "a running 1, b running 1, c running 1"
-
-    tree.shutdown()
-
-    assert nursery.take() == "start a, start b, start c, stop c, stop b, stop a"
-    assert tree.wait(0)
-    assert not tree.is_alive()
-
-
-def test_d08_start_failure_unwinds(nursery: Nursery) -> None:
-    error = OSError("no disk")
-
-    def fail(kid: Any) -> None:
-        raise error
-
-    with pytest.raises(StartFailed, match="'c' of root") as raised:
-        nursery.grow(["a", "b", nursery.spec("c", on_start=fail)])
-
-    assert raised.value.child_id == "c"
-    assert raised.value.__cause__ is error
-    assert nursery.take() == "start a, start b, start c, stop b, stop a"
-    assert pykka.ActorRegistry.get_all() == []
-
-
 def test_bad_spec_starts_nothing(nursery: Nursery) -> None:
+    """R22: it is found before any thread starts."""
     with pytest.raises(ConfigurationError, match="unique"):
         nursery.grow("aa")
 
@@ -71,6 +41,7 @@ def test_bad_spec_starts_nothing(nursery: Nursery) -> None:
 def test_parallel_start_does_not_wait_for_the_one_before(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R26: start="parallel" asks for it; in order is the default."""
     gate = Gate()
     slow = ours.spec("a", on_start=lambda kid: gate.pass_through())
     fast = ours.spec("b", on_start=lambda kid: gate.open())
@@ -80,6 +51,7 @@ def test_parallel_start_does_not_wait_for_the_one_before(
 
 
 def test_leaving_the_block_shuts_the_tree_down(nursery: Nursery) -> None:
+    """R55, R61: the block is the tree's life."""
     with nursery.grow("ab") as tree:
         nursery.take()
 
@@ -88,6 +60,8 @@ def test_leaving_the_block_shuts_the_tree_down(nursery: Nursery) -> None:
 
 
 def test_with_block_raises_its_own_error_not_the_trees(ours: Nursery) -> None:
+    """R43: what the block raised is not hidden."""
+
     def body() -> None:
         with ours.grow("a", intensity=0) as tree:
             tree.ref("a").tell(boom)
@@ -98,6 +72,7 @@ def test_with_block_raises_its_own_error_not_the_trees(ours: Nursery) -> None:
 
 
 def test_concurrent_shutdowns_are_one(ours: Nursery, clock: VirtualClock) -> None:
+    """R62: they all return after the same one stop."""
     tree = ours.grow("ab")
     others = [clock.thread(tree.shutdown) for _ in range(3)]
 
@@ -114,6 +89,7 @@ def test_concurrent_shutdowns_are_one(ours: Nursery, clock: VirtualClock) -> Non
 def test_init_and_on_start_see_siblings_that_have_not_started_yet(
     ours: Nursery,
 ) -> None:
+    """R1, R14: a ref is there before its actor, and keeps what it is told."""
     early: dict[str, Any] = {}
 
     def look(siblings: Any) -> Any:
@@ -130,6 +106,7 @@ def test_init_and_on_start_see_siblings_that_have_not_started_yet(
 
 
 def test_kwargs_are_made_anew_for_each_start(ours: Nursery) -> None:
+    """R2: what must not be shared comes from a callable."""
     made = []
 
     def make(siblings: Any) -> Any:
@@ -144,6 +121,8 @@ def test_kwargs_are_made_anew_for_each_start(ours: Nursery) -> None:
 
 
 def test_kwargs_that_raise_are_a_start_failure(ours: Nursery) -> None:
+    """R28: they are a part of the start."""
+
     def make(siblings: Any) -> Any:
         return siblings.ref("nobody")
 
@@ -153,28 +132,8 @@ def test_kwargs_that_raise_are_a_start_failure(ours: Nursery) -> None:
     assert "it has: a, b" in str(raised.value.__cause__)
 
 
-def test_d33_init_and_on_start_in_child_thread(ours: Nursery) -> None:
-    seen = []
-
-    class Curious(Kid):
-        def __init__(self, **kwargs: Any) -> None:
-            super().__init__(**kwargs)
-            seen.append(threading.current_thread())
-
-        def on_start(self) -> None:
-            seen.append(threading.current_thread())
-            self.actor_ref.tell(lambda kid: seen.append(threading.current_thread()))
-
-    with ours.grow([ours.spec("a", kid_class=Curious)]) as tree:
-        tree.ref("a").ask("wait")
-
-    assert len(seen) == 3
-    assert len(set(seen)) == 1
-    assert seen[0].name == "a"
-    assert seen[0].daemon
-
-
-def test_d33_slow_init_does_not_block_beyond_its_start_timeout() -> None:
+def test_slow_init_fails_the_start_at_its_timeout() -> None:
+    """R31: to the second, and those before it stop."""
     with VirtualClock(auto_advance=True) as clock:
         gate, nursery = Gate(), Nursery()
 
@@ -195,6 +154,7 @@ def test_d33_slow_init_does_not_block_beyond_its_start_timeout() -> None:
 def test_after_start_runs_on_the_child_before_the_next_one_starts(
     nursery: Nursery,
 ) -> None:
+    """R26: it is a part of each start."""
     first = nursery.spec("a", after_start=lambda kid: kid.log.append(f"after {kid.id}"))
 
     with nursery.grow([first, "b"]) as tree:
@@ -207,98 +167,20 @@ def test_after_start_runs_on_the_child_before_the_next_one_starts(
 
 
 def test_after_start_that_raises_is_a_start_failure(ours: Nursery) -> None:
+    """R28: it is a part of the start."""
     with pytest.raises(StartFailed) as raised:
         ours.grow([ours.spec("a", after_start=boom)])
 
     assert isinstance(raised.value.__cause__, ValueError)
 
 
-# -- restart types
-
-
-def test_d09_permanent_normal(nursery: Nursery, clock: VirtualClock) -> None:
-    with nursery.grow([nursery.spec("a", restart="permanent")]) as tree:
-        kid = tree.ref("a")
-
-        assert kid.stop() is True
-        assert kid.ask("hello") == "hello"
-        clock.settle()
-
-        assert states(tree) == "a running 2"
-        assert tree.ref("a") is kid
-
-
-def test_d10_transient_normal(nursery: Nursery, clock: VirtualClock) -> None:
-    with nursery.grow("ab") as tree:
-        assert tree.ref("a").stop() is True
-        clock.settle()
-
-        assert states(tree) == "a undefined 1, b running 1"
-        assert not tree.ref("a").is_alive()
-
-
-def test_d11_temporary_abnormal(nursery: Nursery, clock: VirtualClock) -> None:
-    with nursery.grow([nursery.spec("a", restart="temporary"), "b"]) as tree:
-        tree.ref("a").tell(boom)
-        clock.settle()
-
-        assert states(tree) == "b running 1"
-        assert not tree.ref("a").is_alive()
-
-
-def test_handler_error_of_an_ask_does_not_crash(
-    nursery: Nursery, clock: VirtualClock
-) -> None:
-    with nursery.grow("a") as tree:
-        with pytest.raises(ValueError, match="boom"):
-            tree.ref("a").ask(boom)
-
-        assert states(tree) == "a running 1"
-
-
 # -- strategies
-
-
-@pytest.mark.parametrize(
-    ("strategy", "numbers"),
-    [
-        pytest.param("one_for_one", "a running 1, b running 2, c running 1", id="d12"),
-        pytest.param("rest_for_one", "a running 1, b running 2, c running 2", id="d13"),
-        pytest.param("one_for_all", "a running 2, b running 2, c running 2", id="d14"),
-    ],
-)
-def test_d12_d13_d14_strategy_restarts_whom_it_affects(
-    nursery: Nursery, clock: VirtualClock, strategy: str, numbers: str
-) -> None:
-    with nursery.grow("abc", strategy) as tree:
-        tree.ref("b").tell(boom)
-        clock.settle()
-
-        assert states(tree) == numbers
-
-
-def test_d14_one_for_all_message_queued_at_a_sibling_reaches_the_new_one(
-    ours: Nursery, clock: VirtualClock
-) -> None:
-    with ours.grow("abc", "one_for_all") as tree:
-        gate = Gate()
-        old = tree.ref("c").ask(lambda kid: kid)
-        tree.ref("c").tell(lambda kid: gate.pass_through())
-        asked = tree.ref("c").ask(lambda kid: kid, block=False)
-        gate.wait_arrived()
-
-        tree.ref("b").tell(boom)
-        clock.settle()
-        gate.open()
-
-        assert asked.get() is not old
-        clock.settle()
-        assert states(tree) == "a running 2, b running 2, c running 2"
 
 
 def test_group_stops_in_reverse_and_starts_in_order(
     nursery: Nursery, clock: VirtualClock
 ) -> None:
+    """R39: also those that started before the one that failed."""
     with nursery.grow("abc", "one_for_all") as tree:
         nursery.take()
 
@@ -311,52 +193,10 @@ def test_group_stops_in_reverse_and_starts_in_order(
 # -- intensity
 
 
-def test_d15_intensity_gives_up(nursery: Nursery, clock: VirtualClock) -> None:
-    tree = nursery.grow("ab", intensity=2, period=5)
-    nursery.take()
-
-    for _ in range(3):
-        tree.ref("a").tell(boom)
-        clock.settle()
-
-    with pytest.raises(SupervisorGaveUp) as raised:
-        tree.wait()
-    assert isinstance(raised.value.__cause__, ValueError)
-    assert nursery.take() == "fail a, start a, fail a, start a, fail a, stop b"
-    assert not tree.is_alive()
-    assert tree.cell.final is not None
-    assert tree.cell.final.kind == "gave_up"
-    [event] = nursery.of(TreeGaveUp)
-    assert (event.child, event.intensity) == ("a", 2)
-
-
-def test_d16_intensity_window_slides(nursery: Nursery, clock: VirtualClock) -> None:
-    tree = nursery.grow("a", intensity=2, period=5)
-
-    for pause in (0, 0, 5.1, 0):
-        clock.advance(pause)
-        tree.ref("a").tell(boom)
-        clock.settle()
-    assert states(tree) == "a running 5"
-
-    tree.ref("a").tell(boom)
-    with pytest.raises(SupervisorGaveUp):
-        tree.wait()
-
-
-def test_d17_intensity_zero(nursery: Nursery) -> None:
-    tree = nursery.grow("a", intensity=0)
-
-    tree.ref("a").tell(boom)
-
-    with pytest.raises(SupervisorGaveUp):
-        tree.wait()
-    assert nursery.take() == "start a, fail a"
-
-
 def test_failing_restart_counts_and_a_stop_comes_through(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R30, R42: a start that fails is one more restart."""
     starts = []
 
     def second_fails(kid: Any) -> None:
@@ -377,6 +217,8 @@ def test_failing_restart_counts_and_a_stop_comes_through(
 def test_leaving_the_block_of_a_tree_that_gave_up_raises(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R43: nobody takes it for a good end."""
+
     def body() -> None:
         with ours.grow("a", intensity=0) as tree:
             tree.ref("a").tell(boom)
@@ -389,52 +231,10 @@ def test_leaving_the_block_of_a_tree_that_gave_up_raises(
 # -- backoff
 
 
-def test_d18_backoff_sequence_and_cap(nursery: Nursery, clock: VirtualClock) -> None:
-    backoff = Backoff(initial=1, maximum=4, jitter=0.5, first_immediate=False)
-    same = random.Random(clock.seed)
-    expected = [min(4, 2**n * (1 + same.random() * 0.5)) for n in range(4)]
-
-    with nursery.grow([nursery.spec("a", backoff=backoff)], intensity=99) as tree:
-        for number, delay in enumerate(expected, start=1):
-            tree.ref("a").tell(boom)
-            clock.advance(delay - 0.001)
-            assert states(tree) == f"a restarting {number}"
-            clock.advance(0.001)
-            assert states(tree) == f"a running {number + 1}"
-
-    assert [event.delay for event in nursery.of(RestartScheduled)] == expected
-    assert max(expected) == 4
-
-
-def test_d19_backoff_reset(nursery: Nursery, clock: VirtualClock) -> None:
-    backoff = Backoff(initial=1, maximum=8, jitter=0, reset_after=10)
-
-    with nursery.grow([nursery.spec("a", backoff=backoff)], intensity=99) as tree:
-        for pause in (0, 0, 2, 11):
-            clock.advance(pause)
-            tree.ref("a").tell(boom)
-            clock.advance(8)
-
-    assert [event.delay for event in nursery.of(RestartScheduled)] == [0, 1, 2, 0]
-
-
-def test_d20_stop_during_backoff(nursery: Nursery, clock: VirtualClock) -> None:
-    backoff = Backoff(initial=60, maximum=60, first_immediate=False)
-    tree = nursery.grow([nursery.spec("a", backoff=backoff)])
-    tree.ref("a").tell(boom)
-    clock.advance(30)
-    nursery.take()
-
-    tree.shutdown()
-
-    assert clock.monotonic() == 30
-    assert nursery.take() == ""
-    assert clock.next_deadline() is None
-
-
 def test_ref_stays_alive_and_its_mailbox_fills_during_backoff(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R1, R14: it takes messages up to its bound."""
     backoff = Backoff(initial=60, maximum=60, first_immediate=False)
     with ours.grow([ours.spec("a", backoff=backoff, capacity=2)]) as tree:
         kid = tree.ref("a")
@@ -454,66 +254,8 @@ def test_ref_stays_alive_and_its_mailbox_fills_during_backoff(
 # -- limits
 
 
-def test_d21_shutdown_timeout_zombie(nursery: Nursery, clock: VirtualClock) -> None:
-    gate = Gate()
-
-    def hang(kid: Any) -> None:
-        gate.pass_through()
-
-    tree = nursery.grow([nursery.spec("a", shutdown=30)])
-    asked = tree.ref("a").ask(hang, block=False)
-    gate.wait_arrived()
-
-    tree.stop(block=False)
-    clock.advance(29.9)
-    assert tree.is_alive()
-    assert tree.zombies() == ()
-    clock.advance(0.2)
-
-    assert not tree.is_alive()
-    [zombie] = tree.zombies()
-    assert (zombie.child, zombie.thread) == ("a", "zombie:a")
-    assert "gate.pass_through()" in zombie.stack
-    [thread] = [t for t in threading.enumerate() if t.name == "zombie:a"]
-    assert thread.daemon
-    with pytest.raises(ActorAbandoned):
-        asked.get()
-    [event] = nursery.of(ChildAbandoned)
-    assert event.stack == zombie.stack
-    gate.open()
-    clock.settle()
-    assert tree.zombies() == ()
-
-
-def test_d22_zombie_harmless(ours: Nursery, clock: VirtualClock) -> None:
-    gate = Gate()
-
-    class Stuck(Kid):
-        def on_failure(self, *exc_info: Any) -> None:
-            if self.incarnation == 1:
-                gate.pass_through()
-
-    with ours.grow([ours.spec("a", kid_class=Stuck), "b"]) as tree:
-        kid = tree.ref("a")
-        kid.tell(boom)
-        kid.tell(1)
-        clock.advance(4.9)
-        assert "a got 1" not in ours.take()
-        clock.advance(0.2)
-        assert ours.take() == "start a, a got 1"
-        assert len(tree.zombies()) == 1
-
-        gate.open()
-        clock.settle()
-
-        assert tree.zombies() == ()
-        assert kid.ask(2) == 2
-        assert kid.ask(lambda kid: kid.handled) == [1, 2]
-        assert pykka.ActorRegistry.get_by_urn(kid.actor_urn) is kid
-        assert states(tree) == "a running 2, b running 1"
-
-
 def test_budget_cuts_every_nested_limit(ours: Nursery, clock: VirtualClock) -> None:
+    """R57: three seconds for all levels together."""
     gate = Gate()
     inner = ChildSpec(
         Supervisor,
@@ -544,6 +286,7 @@ def test_budget_cuts_every_nested_limit(ours: Nursery, clock: VirtualClock) -> N
 def test_budget_that_comes_later_shortens_the_stop_under_way(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R57: also where a child has no limit of its own."""
     gate = Gate()
     inner = ChildSpec(
         Supervisor, ("one_for_one", [ours.spec("x", shutdown=None)]), id="inner"
@@ -566,6 +309,7 @@ def test_budget_that_comes_later_shortens_the_stop_under_way(
 def test_shutdown_of_0_gives_up_at_once_only_if_busy(
     ours: Nursery, clock: VirtualClock, busy: bool
 ) -> None:
+    """R56: an idle child stops in order."""
     gate = Gate()
     tree = ours.grow([ours.spec("a", shutdown=0)])
     if busy:
@@ -583,6 +327,7 @@ def test_shutdown_of_0_gives_up_at_once_only_if_busy(
 def test_stop_as_pykka_has_it_ends_the_tree_within_its_timeout(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R16, R57: the drain and the stop after it."""
     gate = Gate()
     tree = ours.grow([ours.spec("a", shutdown=60), "b"])
     tree.ref("a").tell(lambda kid: gate.pass_through())
@@ -603,6 +348,7 @@ def test_stop_as_pykka_has_it_ends_the_tree_within_its_timeout(
 def test_busy_handler_sees_its_token_before_it_is_stopped(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R15, R18: the order is there while it works."""
     tree = ours.grow("a")
     seen = []
     tree.ref("a").tell(lambda kid: seen.append(kid.stop_token.wait_cancelled()))
@@ -617,6 +363,7 @@ def test_busy_handler_sees_its_token_before_it_is_stopped(
 def test_each_incarnation_has_a_fresh_token_below_the_trees(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R88: a restart begins unsignalled."""
     tree = ours.grow("a")
     first: Any = tree.ref("a").ask(lambda kid: kid.stop_token)
     first.cancel("only this one")
@@ -633,6 +380,7 @@ def test_each_incarnation_has_a_fresh_token_below_the_trees(
 def test_hung_restart_is_abandoned_and_tried_again(
     nursery: Nursery, clock: VirtualClock
 ) -> None:
+    """R31, R37, R58: the siblings do not notice."""
     gate, starts = Gate(), []
 
     def hang_once(kid: Any) -> None:
@@ -662,6 +410,7 @@ def test_hung_restart_is_abandoned_and_tried_again(
 def test_crash_ends_with_the_hooks_that_the_class_expects(
     clock: VirtualClock, kid_class: Any, hooks: str
 ) -> None:
+    """R50: a class of Pykka's may close things in on_stop."""
     log: list[str] = []
     spec = ChildSpec(
         kid_class, kwargs={"log": log, "name": "a"}, id="a", restart="temporary"
@@ -678,6 +427,7 @@ def test_crash_ends_with_the_hooks_that_the_class_expects(
 def test_shutdown_in_the_middle_of_a_group_restart(
     nursery: Nursery, clock: VirtualClock, strategy: str
 ) -> None:
+    """R63: what has stopped does not start again."""
     gate = Gate()
     tree = nursery.grow("abc", strategy)
     tree.ref("c").tell(lambda kid: gate.pass_through())
@@ -697,34 +447,10 @@ def test_shutdown_in_the_middle_of_a_group_restart(
 # -- endings
 
 
-def test_d23_base_exception_scoped(nursery: Nursery, clock: VirtualClock) -> None:
-    tree, other = nursery.grow("abc", name="first"), nursery.grow("x", name="second")
-    plain = pykka.ThreadingActor.start()
-    interrupt = KeyboardInterrupt()
-
-    def raise_interrupt(kid: Any) -> None:
-        raise interrupt
-
-    try:
-        nursery.take()
-        tree.ref("b").tell(raise_interrupt)
-
-        with pytest.raises(KeyboardInterrupt) as raised:
-            tree.wait()
-
-        assert raised.value is interrupt
-        assert nursery.take() == "stop b, stop c, stop a"
-        assert not tree.is_alive()
-        assert other.ref("x").ask("still here") == "still here"
-        assert plain.is_alive()
-    finally:
-        other.shutdown()
-        plain.stop()
-
-
 def test_fatal_error_of_a_grandchild_ends_the_whole_tree(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R69: upward, each level in order."""
     exit_ = SystemExit(7)
 
     def leave(kid: Any) -> None:
@@ -743,6 +469,8 @@ def test_fatal_error_of_a_grandchild_ends_the_whole_tree(
 
 
 def test_fatal_error_in_on_start_is_raised_to_the_starter(ours: Nursery) -> None:
+    """R28, R69: the same object."""
+
     def interrupt(kid: Any) -> None:
         raise KeyboardInterrupt
 
@@ -752,30 +480,9 @@ def test_fatal_error_in_on_start_is_raised_to_the_starter(ours: Nursery) -> None
     assert ours.take() == "start a, start b, stop a"
 
 
-def test_d29_nested_gave_up(nursery: Nursery, clock: VirtualClock) -> None:
-    def inner(siblings: Any) -> Any:
-        return {"children": [nursery.spec("x"), nursery.spec("y")], "intensity": 0}
-
-    spec = ChildSpec(Supervisor, ("one_for_one",), inner, id="inner")
-    tree = nursery.grow([spec, "z"], intensity=1)
-    nursery.take()
-    old = below(tree, "inner").ref("x")
-
-    old.tell(boom)
-    clock.settle()
-    assert nursery.take() == "fail x, stop y, start x, start y"
-    assert not old.is_alive()
-    assert below(tree, "inner").ref("x").is_alive()
-    assert states(tree) == "inner running 2, z running 1"
-
-    below(tree, "inner").ref("x").tell(boom)
-    with pytest.raises(SupervisorGaveUp) as raised:
-        tree.wait()
-    assert isinstance(raised.value.__cause__, ValueError)
-    assert nursery.take() == "fail x, stop y, stop z"
-
-
 def test_nested_start_failure_names_the_way_down(ours: Nursery) -> None:
+    """R28: a cause for each level."""
+
     def fail(kid: Any) -> None:
         raise OSError("no disk")
 
@@ -796,6 +503,7 @@ def test_nested_start_failure_names_the_way_down(ours: Nursery) -> None:
 def test_registry_stop_all_ends_a_tree_with_permanent_children(
     nursery: Nursery, clock: VirtualClock
 ) -> None:
+    """R66: they do not come back."""
     tree = nursery.grow([nursery.spec(each, restart="permanent") for each in "ab"])
 
     pykka.ActorRegistry.stop_all()
@@ -805,6 +513,7 @@ def test_registry_stop_all_ends_a_tree_with_permanent_children(
 
 
 def test_waits_from_inside_the_tree_would_deadlock(ours: Nursery) -> None:
+    """R64: they are refused; an order that does not wait is not."""
     with ours.grow("a") as tree:
         for wait in (tree.wait, tree.shutdown, tree.stop):
             with pytest.raises(WouldDeadlock, match="stop_now"):
@@ -815,6 +524,7 @@ def test_waits_from_inside_the_tree_would_deadlock(ours: Nursery) -> None:
 
 
 def test_wait_says_false_when_its_time_is_over() -> None:
+    """R90: its time is the clock's."""
     with VirtualClock(auto_advance=True) as clock, Nursery().grow("a") as tree:
         assert tree.wait(3) is False
         assert clock.monotonic() == 3
@@ -823,6 +533,7 @@ def test_wait_says_false_when_its_time_is_over() -> None:
 def test_when_ended_is_called_once_with_the_exit(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R68: before the end, and after it."""
     exits: list[Exit] = []
     tree = ours.grow("a")
     tree.when_ended(exits.append)
@@ -838,6 +549,8 @@ def test_when_ended_is_called_once_with_the_exit(
 def test_abnormal_exit_during_a_stop_is_reported_not_restarted(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R67: an event tells of it."""
+
     def trip(kid: Any) -> None:
         kid.stop_token.wait_cancelled()
         raise ValueError("tripped")
@@ -856,6 +569,7 @@ def test_abnormal_exit_during_a_stop_is_reported_not_restarted(
 def test_stop_interrupts_the_wait_for_a_starting_child(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R32: the tree ends within the stop's own time."""
     gate = Gate()
     slow = ours.spec("b", on_start=lambda kid: gate.pass_through(), restart="permanent")
     tree = None
@@ -884,6 +598,7 @@ def test_stop_interrupts_the_wait_for_a_starting_child(
 def test_no_thread_for_a_restart_is_tried_again(
     ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R34: as any other start that failed."""
     real, refused = Incarnation.start, []
 
     def start(self: Any, name: Any, *, daemon: Any) -> None:
@@ -905,6 +620,8 @@ def test_no_thread_for_a_restart_is_tried_again(
 def test_no_thread_for_the_root_is_a_start_failure(
     ours: Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R34: told to the starter."""
+
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -38,7 +38,7 @@ def test_r24_defaults_are_those_of_the_documentation() -> None:
     assert (spec.dynamic, spec.max_children) == (False, None)
 
 
-def test_d26_bad_supervisors_table() -> None:
+def test_every_wrong_field_of_a_supervisor_is_refused() -> None:
     """R22, R23: a wrong field is refused by its name, with what is allowed."""
     significant = ChildSpec(Plain, id="kid", significant=True)
     table: list[tuple[Any, dict[str, Any], list[str]]] = [
@@ -99,7 +99,7 @@ def test_d26_bad_supervisors_table() -> None:
             assert part in str(error.value), (options, part)
 
 
-def test_d26_bad_dynamic_supervisors_table() -> None:
+def test_every_wrong_field_of_a_dynamic_one_is_refused() -> None:
     """R22: as for the static ones."""
     table: list[tuple[dict[str, Any], str]] = [
         ({"max_children": 0}, "max_children must be an int of 1 or more, or None"),
@@ -114,7 +114,7 @@ def test_d26_bad_dynamic_supervisors_table() -> None:
             SupervisorSpec.for_dynamic(**options)
 
 
-def test_d26_bad_tree_starts_nothing() -> None:
+def test_bad_tree_starts_nothing() -> None:
     """R22: the specs are checked before anything starts."""
     started: list[str] = []
 
