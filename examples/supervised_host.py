@@ -1,109 +1,119 @@
-"""A service that embeds the tree: it counts the words of files until told to stop.
+"""A small music server: Pykka actors of several authors, as they are, in a tree.
 
-The host subclasses ``Producer`` (what to do next), ``Worker`` (how to do it, with
-something opened once for each incarnation) and gives a sink.  A first SIGTERM or SIGINT
-drains: no new file is begun, every file that was accepted is counted and printed.  A
-second one stops at once.
+As in Mopidy, frontends hear of what core plays.  The scrobbler fails on one track, the
+notifier never starts, and the server closes its socket in ``on_stop`` alone.  None of
+them knows of supervision: what the host wants stands in ``children_of``.
 
-    python examples/supervised_host.py DIRECTORY        # and: kill -TERM <its pid>
+    python examples/supervised_host.py [PORT]
 
-:Runs on: ``produce`` on the producer's thread, ``handle`` on a worker's, ``Totals.add``
-    on the collector's; the rest on the main thread.
+:Runs on: each actor on its own thread, ``accept`` on one that the server starts.
 :Owns: nothing.
 """
 
-from __future__ import annotations
-
-import argparse
-import itertools
+import contextlib
+import logging
+import socket
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+import threading
+from typing import Any
 
-from actors import Job, Producer, RetryPolicy, Worker, checkpoint
-from supervision import Pipeline, handle_signals
+import pykka
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from supervision import ChildSpec, Supervisor
 
-    from actors import JobResult
+TRACKS = ["Ada - First Light", "Station Jingle", "Grace - Second Wind"]
 
 
-class Folder(Producer):
-    """Every text file of a folder, round after round."""
+class Backend(pykka.ThreadingActor):
+    def lookup(self, number: int) -> str:
+        return TRACKS[number]
 
-    def __init__(self, folder: Path, rounds: int | None) -> None:
+
+class CoreListener(pykka.ThreadingActor):
+    def played(self, track: str) -> None:
+        """Told of each track."""
+
+
+class Core(pykka.ThreadingActor):
+    def __init__(self, backend: Any) -> None:
         super().__init__()
-        self.folder = folder
-        self.rounds = rounds
+        self.backend = backend
 
-    def produce(self) -> Iterator[Job]:
-        """Yield a job a file; pulled only when the last one has found room."""
-        for number in itertools.count(1):
-            if self.rounds is not None and number > self.rounds:
-                return
-            for path in sorted(self.folder.glob("*.txt")):
-                yield Job(path, key=f"round {number}", retry=RetryPolicy(2))
+    def play(self, number: int) -> Any:
+        track = self.backend.lookup(number).get()
+        for ref in pykka.ActorRegistry.get_by_class(CoreListener):
+            with contextlib.suppress(pykka.ActorDeadError):
+                ref.proxy().played.defer(track)
+        return track
 
 
-class WordCount(Worker):
-    """Counts words, all but the common ones."""
+class Scrobbler(CoreListener):
+    def played(self, track: str) -> None:
+        artist, title = track.split(" - ")  # nobody had thought of jingles
+        print(f"scrobbled: {title} by {artist}")
+
+
+class Notifier(CoreListener):
+    def on_start(self) -> None:
+        self.desktop = socket.create_connection(("127.0.0.1", 1))  # nobody is there
+
+
+class Server(pykka.ThreadingActor):
+    def __init__(self, port: int, core: Any) -> None:
+        super().__init__()
+        self.port, self.core = port, core
 
     def on_start(self) -> None:
-        """Open what the worker needs; runs again after each restart."""
-        self.common = {"a", "an", "and", "of", "the", "to"}
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.accept, daemon=True).start()
 
-    def handle(self, job: Job) -> int:
-        """Count one file; runs in this worker's own thread."""
-        words = 0
-        with job.payload.open() as file:
-            for line in file:
-                checkpoint()
-                words += sum(word not in self.common for word in line.lower().split())
-        return words
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):  # that is how on_stop ends it
+            while True:
+                self.actor_ref.tell(self.listener.accept()[0])
 
+    def on_receive(self, message: socket.socket) -> None:
+        with message, message.makefile("rw") as client:
+            print(self.core.play(int(client.readline())).get(), file=client)
 
-class Totals:
-    """The sink; its state belongs to the collector's thread until the end."""
+    def on_stop(self) -> None:
+        with contextlib.suppress(OSError):  # macOS: it has no peer
+            self.listener.shutdown(socket.SHUT_RDWR)  # Linux: close() wakes no accept()
+        self.listener.close()
 
-    def __init__(self) -> None:
-        self.files = 0
-        self.words = 0
-
-    def add(self, result: JobResult) -> None:
-        """Take one final result."""
-        if not result.ok:
-            print(f"{result.job.payload}: {result.error}", file=sys.stderr)
-            return
-        self.files += 1
-        self.words += result.value
-        name = result.job.payload.name
-        print(f"{result.job.key}: {name} {result.value}", flush=True)
+    def is_listening_on(self) -> int:
+        return self.port
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Count until a signal comes, or for a number of rounds."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--rounds", type=int, help="stop by itself after so many")
-    options = parser.parse_args(argv)
+# -- the host
 
-    totals = Totals()
-    pipeline = Pipeline(
-        4,
-        worker_class=WordCount,
-        producers=[Folder(options.folder, options.rounds)],
-        sink=totals.add,
-        name="word-count",
-    )
-    # The handlers first: a signal may come as soon as the tree runs.
-    with handle_signals(pipeline, drain_timeout=20) as signals, pipeline:
-        pipeline.wait()
-    why = "stopped by a signal" if signals.received else "all rounds done"
-    print(f"{why}: {totals.words} words in {totals.files} files")
-    print(pipeline.report())
-    return 0 if pipeline.report().ok else 1
+
+def children_of(port: int) -> list[ChildSpec[Any]]:
+    core = ChildSpec(Core, kwargs=lambda its: {"backend": its.ref("Backend").proxy()})
+    server = ChildSpec(Server, (port,), lambda its: {"core": its.ref(core).proxy()})
+    # Core tells its listeners without a thought, so their mailboxes have no bound.
+    scrobbler = ChildSpec(Scrobbler, capacity=None)
+    notifier = ChildSpec(Notifier, capacity=None, required=False, give_up="leave_down")
+    return [ChildSpec(Backend), core, scrobbler, notifier, server]
+
+
+def play(port: int, what: str) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as s, s.makefile("rw") as server:
+        print(what, file=server, flush=True)
+        print(f"{what}: {server.readline().rstrip() or 'no answer'}")
+
+
+def main(port: int = 6600) -> None:
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    with Supervisor.start("one_for_one", children_of(port), name="host") as tree:
+        for what in ("0", "1", "2", "nonsense"):
+            play(port, what)
+        # The mailbox of the one that crashed is kept: its successor answers.
+        play(tree.ref("Server").proxy().is_listening_on().get(), "0")
+        tree.ref("Notifier").actor_stopped.wait()  # nobody tries it any more
+        print(tree.snapshot())
+        tree.stop()  # each handles what it was sent before
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(*map(int, sys.argv[1:]))

@@ -157,10 +157,10 @@ def _expected_words(path: Path) -> int:
     return sum(word not in common for word in path.read_text().lower().split())
 
 
-def test_supervised_host_counts_every_round(tree: Path) -> None:
+def test_pipeline_host_counts_every_round(tree: Path) -> None:
     expected = _expected_words(tree / "LICENSE.txt")
 
-    code, output, errors = run("supervised_host.py", tree, "--rounds", "3")
+    code, output, errors = run("pipeline_host.py", tree, "--rounds", "3")
 
     assert code == 0, output + errors
     assert [f"round {n}: LICENSE.txt {expected}" for n in (1, 2, 3)] == sorted(
@@ -169,10 +169,10 @@ def test_supervised_host_counts_every_round(tree: Path) -> None:
     assert f"all rounds done: {3 * expected} words in 3 files" in output
 
 
-def test_supervised_host_drains_when_told_to_stop(tree: Path) -> None:
+def test_pipeline_host_drains_when_told_to_stop(tree: Path) -> None:
     expected = _expected_words(tree / "LICENSE.txt")
 
-    with running("supervised_host.py", tree) as process:
+    with running("pipeline_host.py", tree) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
