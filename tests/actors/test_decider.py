@@ -349,8 +349,13 @@ def test_failing_is_told_only_when_the_actor_does_not_go_on(
     supervisor: FakeSupervisor,
 ) -> None:
     """R37, R49: a resumed actor runs no on_failure, so nothing is failing."""
+
+    class Careful(Doer):
+        def on_failure(self, *_exc_info: Any) -> None:
+            """Without one there is nothing to be announced."""
+
     decider = Decider("resume")
-    cell = supervisor.start(Doer, decider=decider)
+    cell = supervisor.start(Careful, decider=decider)
     cell.ref.tell(raising(ValueError()))
     resumed(supervisor, cell)
     decider.answer = "restart"
