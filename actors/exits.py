@@ -234,7 +234,7 @@ def crash_runs_hooks(cell: Cell) -> bool:
     hooks = [cell.actor_class.on_failure]
     if cell.on_crash == "on_stop":
         hooks.append(cell.actor_class.on_stop)
-    return any(hook.__module__ != "pykka._actor" for hook in hooks)
+    return any(getattr(hook, "__module__", "") != "pykka._actor" for hook in hooks)
 
 
 def strip(error: BaseException | None) -> str:

@@ -58,6 +58,8 @@ def thread_of(ref: ActorRef[Any]) -> threading.Thread:
 
 
 def test_plain_actor_is_not_a_daemon_and_has_no_bound() -> None:
+    """R71: a plain start has a thread and a mailbox like Pykka's."""
+
     class Daemon(Plain):
         use_daemon_thread = True
 
@@ -83,6 +85,8 @@ def test_plain_actor_has_the_capacity_of_its_class(clock: VirtualClock) -> None:
 
 
 def test_init_runs_in_the_creators_thread(clock: VirtualClock) -> None:
+    """R71: __init__ runs where start() is called."""
+
     class Where(Plain):
         def __init__(self) -> None:
             super().__init__()
@@ -95,6 +99,7 @@ def test_init_runs_in_the_creators_thread(clock: VirtualClock) -> None:
 
 
 def test_flag_and_registry_are_cleared_before_on_stop(clock: VirtualClock) -> None:
+    """R71: the order of Pykka's end."""
     log: list[Any] = []
     ref = Plain.start(log)
 
@@ -105,6 +110,7 @@ def test_flag_and_registry_are_cleared_before_on_stop(clock: VirtualClock) -> No
 
 
 def test_flag_and_registry_are_cleared_before_on_failure(clock: VirtualClock) -> None:
+    """R71: the order of Pykka's failure."""
     log: list[Any] = []
     ref = Plain.start(log)
 
@@ -117,6 +123,8 @@ def test_flag_and_registry_are_cleared_before_on_failure(clock: VirtualClock) ->
 def test_log_lines_are_pykkas(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """R71: what Pykka logs, in Pykka's logger."""
+
     def life(cls: type[Any]) -> list[tuple[str, str, bool]]:
         caplog.clear()
         ref = cls.start()
@@ -151,6 +159,7 @@ def test_log_lines_are_pykkas(
 def test_base_exception_stops_all_actors(
     clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """R71: as Pykka has it, for a plain start alone."""
     caplog.set_level(logging.DEBUG, "pykka")
     log: list[Any] = []
     ref, other = Plain.start(log), Plain.start()
@@ -168,6 +177,7 @@ def test_base_exception_stops_all_actors(
 def test_on_start_that_raises_ends_the_actor_without_hooks(
     clock: VirtualClock,
 ) -> None:
+    """R71: neither on_stop nor on_failure, as Pykka has it."""
     log: list[Any] = []
 
     class Broken(Plain):
@@ -305,6 +315,7 @@ def test_only_actor_classes_can_be_adopted(wrong: Any) -> None:
 def test_f1_ask_gets_the_base_exception(
     clock: VirtualClock, error: type[BaseException]
 ) -> None:
+    """R71, R6: the asker does not hang (F1)."""
     ref = Plain.start()
 
     with pytest.raises(error):
@@ -324,6 +335,8 @@ def escaped(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_f2_base_exception_in_on_start_ends_the_actor(
     clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R71: the actor is dead, and says so (F2)."""
+
     class Fatal(Plain):
         def on_start(self) -> None:
             gate.pass_through()
@@ -348,6 +361,7 @@ def test_f2_base_exception_in_on_start_ends_the_actor(
 
 
 def test_f3_reply_completed_by_another_does_not_hurt(clock: VirtualClock) -> None:
+    """R71, R6: a second completion is ignored (F3)."""
     ref = Plain.start()
     gate = Gate()
     ref.tell(lambda _actor: gate.pass_through())
@@ -363,6 +377,7 @@ def test_f3_reply_completed_by_another_does_not_hurt(clock: VirtualClock) -> Non
 
 
 def test_f4_ask_that_comes_after_the_end_is_refused(clock: VirtualClock) -> None:
+    """R71, R8: enqueue and close are atomic (F4)."""
     # The check and the put are one step: there is no moment in between.
     late: list[Any] = []
 
@@ -380,6 +395,8 @@ def test_f4_ask_that_comes_after_the_end_is_refused(clock: VirtualClock) -> None
 
 
 def test_f5_stop_of_a_full_busy_actor_keeps_to_its_timeout() -> None:
+    """R71, R16: a stop needs no room (F5)."""
+
     class Sized(Plain):
         capacity = 1
 
@@ -401,6 +418,8 @@ def test_f5_stop_of_a_full_busy_actor_keeps_to_its_timeout() -> None:
 
 
 def test_f6_self_stop_with_a_full_mailbox_returns(clock: VirtualClock) -> None:
+    """R71, R10: no self-deadlock (F6)."""
+
     class Sized(Plain):
         capacity = 1
 
@@ -420,6 +439,7 @@ def test_f6_self_stop_with_a_full_mailbox_returns(clock: VirtualClock) -> None:
 
 
 def test_f7_base_exception_in_on_stop_still_answers(clock: VirtualClock) -> None:
+    """R71, R62: a stop is answered (F7)."""
     hooks: list[str] = []
 
     class Fatal(Plain):
@@ -458,6 +478,7 @@ def test_base_exception_spares_an_actor_started_after_it(clock: VirtualClock) ->
 def test_f7_base_exception_in_on_failure_still_ends_the_rest(
     clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R71: nobody is left behind (F7, F8)."""
     error = SystemExit()
     kept = escaped(monkeypatch)
 
@@ -479,6 +500,7 @@ def test_f7_base_exception_in_on_failure_still_ends_the_rest(
 
 
 def test_f9_asks_behind_a_crash_get_an_error(clock: VirtualClock) -> None:
+    """R71, R6: every ask is answered (F9)."""
     gate = Gate()
     ref = Plain.start()
     ref.tell(lambda _actor: gate.pass_through())
@@ -493,6 +515,8 @@ def test_f9_asks_behind_a_crash_get_an_error(clock: VirtualClock) -> None:
 
 
 def test_f10_sender_blocked_at_the_end_gets_an_error(clock: VirtualClock) -> None:
+    """R71, R8: no message is lost in a dead mailbox (F10)."""
+
     class Sized(Plain):
         capacity = 1
 

@@ -58,7 +58,7 @@ class Recorder(Actor):
 
 
 def test_restart_keeps_ref_urn_registry_and_queue(supervisor: FakeSupervisor) -> None:
-    # R1 R3 D01
+    """R1, R3: one ref, urn and registry entry, FIFO order, queued asks (D01)."""
     log: list[Any] = []
     gate = Gate()
     cell = supervisor.start(Recorder, log, gate)
@@ -89,6 +89,7 @@ def test_restart_keeps_ref_urn_registry_and_queue(supervisor: FakeSupervisor) ->
 def test_ref_is_alive_through_restart_and_dead_after_the_end(
     supervisor: FakeSupervisor,
 ) -> None:
+    """R1: is_alive() is False only after the final stop."""
     cell = supervisor.make(Recorder)
     assert cell.ref.is_alive()
     cell.start()
@@ -107,7 +108,7 @@ def test_ref_is_alive_through_restart_and_dead_after_the_end(
 def test_restart_makes_a_new_object_from_the_same_arguments(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R2
+    """R2: no attribute of the old object is reused, arguments are shared."""
     log: list[Any] = []
     cell = supervisor.start(Recorder, log)
     cell.ref.tell(lambda actor: setattr(actor, "fresh", False))
@@ -123,6 +124,7 @@ def test_restart_makes_a_new_object_from_the_same_arguments(
 def test_kwargs_may_be_a_factory_for_each_incarnation(
     supervisor: FakeSupervisor,
 ) -> None:
+    """R2: mutable state comes from a factory, asked by each incarnation."""
     calls: list[str] = []
 
     def factory() -> dict[str, Any]:
@@ -139,7 +141,7 @@ def test_kwargs_may_be_a_factory_for_each_incarnation(
 def test_crashing_message_is_not_redelivered_but_undelivered(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R4 D02
+    """R4: kept with exception, child and incarnation (D02)."""
     told: list[Any] = []
     cell = supervisor.start(Recorder, name="child", on_undelivered=told.append)
     cell.ref.tell("boom")
@@ -157,7 +159,7 @@ def test_crashing_message_is_not_redelivered_but_undelivered(
 
 
 def test_error_while_asked_goes_to_the_asker_alone(supervisor: FakeSupervisor) -> None:
-    # R5 D03
+    """R5: an Exception answers the ask and the child lives on (D03)."""
     cell = supervisor.start(Recorder)
 
     with pytest.raises(ValueError, match="boom"):
@@ -168,7 +170,8 @@ def test_error_while_asked_goes_to_the_asker_alone(supervisor: FakeSupervisor) -
 
 
 def test_crash_answers_the_ask_and_fails_the_actor(supervisor: FakeSupervisor) -> None:
-    # R5
+    """R5: Crash replies and then fails the child."""
+
     def crash(_actor: Any) -> None:
         raise Crash(KeyError("k"))
 
@@ -184,7 +187,8 @@ def test_crash_answers_the_ask_and_fails_the_actor(supervisor: FakeSupervisor) -
 
 
 def test_crash_of_a_tell_is_known_by_its_error(supervisor: FakeSupervisor) -> None:
-    # R5
+    """R5: what a Crash was made from is the error everywhere."""
+
     def crash(_actor: Any) -> None:
         raise Crash(KeyError("k"))
 
@@ -195,10 +199,28 @@ def test_crash_of_a_tell_is_known_by_its_error(supervisor: FakeSupervisor) -> No
     assert [type(u.error) for u in cell.undelivered] == [KeyError]
 
 
+def test_traceback_of_a_crash_says_where_it_was_raised(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R5, R51: an error that was only handed to Crash has no place of its own."""
+
+    def crash(_actor: Any) -> None:
+        raise Crash(KeyError("k"))
+
+    cell = supervisor.start(Recorder)
+    cell.ref.tell(crash)
+
+    traceback = supervisor.ended(cell).traceback
+
+    assert traceback.startswith("Traceback")
+    assert 'raise Crash(KeyError("k"))' in traceback
+    assert traceback.endswith("KeyError: 'k'\n")
+
+
 def test_fresh_mailbox_drops_tells_and_refuses_asks_at_restart(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R11
+    """R11: tells are undelivered, asks get ActorRestarted."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate, mailbox="fresh")
     cell.ref.tell("wait")
@@ -216,6 +238,7 @@ def test_fresh_mailbox_drops_tells_and_refuses_asks_at_restart(
 
 
 def test_stop_request_survives_a_fresh_mailbox(supervisor: FakeSupervisor) -> None:
+    """R11, R16: a stop is no message of the old life."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate, mailbox="fresh")
     cell.ref.tell("wait")
@@ -236,7 +259,7 @@ def test_stop_request_survives_a_fresh_mailbox(supervisor: FakeSupervisor) -> No
 def test_senders_fill_the_mailbox_and_wait_while_it_restarts(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R14
+    """R14, R3: nothing is dropped; senders fill up to the bound, then block."""
     cell = supervisor.start(Recorder, capacity=2)
     cell.ref.tell("boom")
     supervisor.ended(cell)
@@ -264,7 +287,7 @@ def test_senders_fill_the_mailbox_and_wait_while_it_restarts(
 
 
 def test_blocked_sender_gets_dead_error_at_the_end(supervisor: FakeSupervisor) -> None:
-    # R8 F10
+    """R8: a sender blocked at the final stop gets ActorDeadError (F10)."""
     cell = supervisor.make(Recorder, capacity=1)
     cell.ref.tell("in")
     errors: list[Any] = []
@@ -288,7 +311,7 @@ def test_blocked_sender_gets_dead_error_at_the_end(supervisor: FakeSupervisor) -
 def test_end_answers_every_message_once_in_the_mailbox(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R68
+    """R68: tells undelivered, asks failed, stops answered, watchers told, in order."""
     cell = supervisor.make(Recorder)
     seen: list[Any] = []
     cell.on_final(lambda exit_: seen.append((exit_.kind, cell.ref.is_alive())))
@@ -313,7 +336,23 @@ def test_end_answers_every_message_once_in_the_mailbox(
     assert seen[1:] == ["shutdown"]
 
 
+def test_callback_of_the_end_can_be_taken_back(supervisor: FakeSupervisor) -> None:
+    """R68, R79: whoever needs it no longer leaves nothing in the cell."""
+    cell = supervisor.make(Recorder)
+    told: list[str] = []
+    take_back = cell.on_final(lambda exit_: told.append(exit_.kind))
+    cell.on_final(lambda exit_: told.append(f"also {exit_.kind}"))
+
+    take_back()
+    take_back()
+    cell.finalize(Exit("shutdown"))
+    cell.on_final(lambda exit_: told.append(f"late {exit_.kind}"))()
+
+    assert told == ["also shutdown", "late shutdown"]
+
+
 def test_undelivered_list_is_bounded_and_counted(supervisor: FakeSupervisor) -> None:
+    """R4: the newest are kept, all are counted."""
     cell = supervisor.make(Recorder, capacity=None)
     for number in range(1500):
         cell.ref.tell(number)
@@ -325,7 +364,8 @@ def test_undelivered_list_is_bounded_and_counted(supervisor: FakeSupervisor) -> 
 
 
 def test_capacity_is_given_else_the_class_else_ten(supervisor: FakeSupervisor) -> None:
-    # R24
+    """R24: the given capacity, else that of the class, else 10."""
+
     class Bare(Actor):
         pass
 
@@ -343,7 +383,7 @@ def test_capacity_is_given_else_the_class_else_ten(supervisor: FakeSupervisor) -
 
 @pytest.mark.concurrent
 def test_stop_now_overtakes_a_full_mailbox(supervisor: FakeSupervisor) -> None:
-    # R15 R18 D04
+    """R15, R18: the token first, then a control message, read next (D04)."""
     log: list[Any] = []
     cell = supervisor.start(Recorder, log, capacity=1)
     busy = Gate()
@@ -371,7 +411,7 @@ def test_stop_now_overtakes_a_full_mailbox(supervisor: FakeSupervisor) -> None:
 def test_the_token_is_cancelled_before_the_end_begins(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R18: also if the order is read before its sender comes to the token
+    """R18: also if the order is read before its sender comes to the token."""
     seen: list[bool] = []
 
     class Looks(Actor):
@@ -386,7 +426,8 @@ def test_the_token_is_cancelled_before_the_end_begins(
 def test_control_overtakes_data_and_is_served_while_suspended(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R15 R17
+    """R15, R17: queued control before the next message, and while suspended."""
+
     class Both(Recorder):
         def on_control(self, message: Any) -> None:
             self.log.append(("control", message))
@@ -416,7 +457,8 @@ def test_control_overtakes_data_and_is_served_while_suspended(
 def test_failing_control_handler_fails_the_actor_and_loses_nothing(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R20
+    """R20: control messages still queued go to the next incarnation."""
+
     class Fragile(Recorder):
         def on_control(self, message: Any) -> None:
             if message == "gate":
@@ -442,7 +484,7 @@ def test_failing_control_handler_fails_the_actor_and_loses_nothing(
 def test_stop_now_for_an_earlier_incarnation_is_ignored(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R19
+    """R19: what is meant for another incarnation is stale."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate)
     cell.ref.tell("wait")
@@ -461,7 +503,8 @@ def test_stop_now_for_an_earlier_incarnation_is_ignored(
 def test_own_timer_comes_only_to_the_incarnation_that_set_it(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R13
+    """R13: timers armed by an incarnation die with it."""
+
     class Timed(Recorder):
         def on_start(self) -> None:
             self.schedule(10, ("tick", self.incarnation))
@@ -485,6 +528,8 @@ def test_own_timer_comes_only_to_the_incarnation_that_set_it(
 
 
 def test_cancelled_timer_never_comes(supervisor: FakeSupervisor) -> None:
+    """R13: an actor can take its timer back."""
+
     class Timed(Recorder):
         def on_control(self, message: Any) -> None:
             self.log.append(message)
@@ -501,6 +546,8 @@ def test_cancelled_timer_never_comes(supervisor: FakeSupervisor) -> None:
 
 
 def test_supervising_actor_can_put_off_its_stop(supervisor: FakeSupervisor) -> None:
+    """R16: a stop of a supervisor ends when its children have."""
+
     class Slow(Recorder):
         def asked_to_stop(self, request: StopRequest) -> Exit | None:
             self.log.append((request.exit.kind, request.reason, request.deadline))
@@ -570,7 +617,7 @@ def test_idle_actor_takes_from_its_source_after_its_mailbox(
 def test_ref_stop_drains_and_is_answered_once_down_for_all(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R16 R65 D05
+    """R16, R65: messages before it are handled; it needs no room (D05)."""
     log: list[Any] = []
     gate = Gate()
     cell = supervisor.start(Recorder, log, gate, capacity=2)
@@ -597,7 +644,7 @@ def test_ref_stop_drains_and_is_answered_once_down_for_all(
 def test_stops_of_one_incarnation_do_not_stop_the_next(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R62, for a permanent child
+    """R62, R65: concurrent stops are one stop, for a permanent child too."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate)
     cell.ref.tell("wait")
@@ -614,6 +661,7 @@ def test_stops_of_one_incarnation_do_not_stop_the_next(
 def test_stop_request_behind_a_crash_stops_the_next_incarnation(
     supervisor: FakeSupervisor,
 ) -> None:
+    """R16, R65: a request that nobody has carried out is kept."""
     cell = supervisor.start(Recorder)
     cell.ref.tell("boom")
     answer = cell.ref.stop(block=False)
@@ -627,8 +675,27 @@ def test_stop_request_behind_a_crash_stops_the_next_incarnation(
     assert answer.get() is True
 
 
+def test_stop_request_before_the_first_start_stops_that(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R16, R65: what was sent before it is handled first, as ever."""
+    log: list[Any] = []
+    cell = supervisor.make(Recorder, log)
+    cell.ref.tell("before")
+    answer = cell.ref.stop(block=False)
+
+    cell.start()
+    supervisor.expect(Started)
+
+    exit_ = supervisor.ended(cell)
+    cell.finalize(exit_)
+    assert exit_.kind == "normal"
+    assert answer.get() is True
+    assert log == [(1, "before"), (1, "on_stop")]
+
+
 def test_actor_never_blocks_on_its_own_full_mailbox(supervisor: FakeSupervisor) -> None:
-    # R10 R64 D06
+    """R10, R64: self-sends and self-stops go past the bound (D06)."""
     log: list[Any] = []
 
     def fill(actor: Any) -> int:
@@ -647,7 +714,7 @@ def test_actor_never_blocks_on_its_own_full_mailbox(supervisor: FakeSupervisor) 
 
 
 def test_blocking_stop_from_inside_would_deadlock(supervisor: FakeSupervisor) -> None:
-    # R64
+    """R64: of oneself or an ancestor raises; block=False is allowed."""
     parent = supervisor.start(Recorder, name="parent")
     child = supervisor.start(Recorder, name="child", parent=parent)
 
@@ -666,7 +733,7 @@ def test_blocking_stop_from_inside_would_deadlock(supervisor: FakeSupervisor) ->
 def test_stop_now_is_idempotent_and_harmless_when_dead(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R62
+    """R62: repeated stops are one; hooks run once."""
     log: list[Any] = []
     cell = supervisor.make(Recorder, log)
     cell.stop_now("not started")
@@ -685,6 +752,8 @@ def test_stop_now_is_idempotent_and_harmless_when_dead(
 def test_handler_that_obeys_its_token_ends_as_shutdown(
     supervisor: FakeSupervisor,
 ) -> None:
+    """R18, R6: the ask fails, the tell is undelivered."""
+
     def obey(actor: Any) -> None:
         actor.stop_token.wait_cancelled()
         raise Cancelled
@@ -724,7 +793,7 @@ def test_cancelled_that_nobody_asked_for_is_a_failure(
 def test_stops_are_answered_once_the_cell_is_dead(
     supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # R68
+    """R68: who is told that it stopped finds it closed and dead."""
     cell = supervisor.start(Recorder)
     dead: list[bool] = []
     answer_stops = Cell.answer_stops
@@ -743,7 +812,7 @@ def test_stops_are_answered_once_the_cell_is_dead(
 def test_who_learns_of_the_end_finds_the_cell_ended(
     supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # R68
+    """R68: who asks to be told during the end is told after it."""
     cell = supervisor.start(Recorder)
     alive: list[bool] = []
     unregister = pykka.ActorRegistry.unregister
@@ -776,7 +845,7 @@ def _quick_switches() -> Iterator[None]:
 def test_every_message_is_handled_or_undelivered_once(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R6 R7: three senders against crashes and restarts
+    """R6, R7: three senders against crashes and restarts."""
     clock = supervisor.clock
     with _quick_switches():
         handled: list[int] = []
@@ -818,7 +887,7 @@ def test_every_message_is_handled_or_undelivered_once(
 
 @pytest.mark.concurrent
 def test_abandoning_at_any_moment_loses_nothing(supervisor: FakeSupervisor) -> None:
-    # R7 R58 R59: between receiving, taking in hand, handling and answering
+    """R7, R58, R59: between receiving, taking in hand, handling and answering."""
     clock = supervisor.clock
     with _quick_switches():
         handled: list[int] = []

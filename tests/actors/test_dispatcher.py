@@ -165,6 +165,7 @@ def test_a_dead_workers_job_is_settled(
 def test_late_news_of_a_dead_worker_is_ignored(
     supervisor: FakeSupervisor, ledger: Ledger
 ) -> None:
+    """R12, R19: news names the incarnation; stale news is dropped."""
     cell = start(supervisor, ledger)
     future = submit(ledger)
     ledger.worker_began("w", 2)

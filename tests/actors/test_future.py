@@ -78,7 +78,7 @@ def test_every_waiting_thread_gets_the_value(clock: VirtualClock) -> None:
 
 
 def test_first_completion_wins_and_a_later_set_raises() -> None:
-    # R6
+    """R6: a later completion is ignored where the actor makes it."""
     reply: Reply[str] = Reply()
 
     assert reply.settle("first")

@@ -61,7 +61,7 @@ class Recorder(Actor):
 
 
 def test_init_and_on_start_run_in_the_childs_thread(supervisor: FakeSupervisor) -> None:
-    # R27 D33
+    """R27: nothing of the host's runs on the supervisor's thread (D33)."""
     where: list[Any] = []
     gate = Gate()
 
@@ -92,7 +92,7 @@ def test_init_and_on_start_run_in_the_childs_thread(supervisor: FakeSupervisor) 
 def test_failing_start_is_one_report_and_no_hook(
     supervisor: FakeSupervisor, where: str
 ) -> None:
-    # R36
+    """R36, R50: one Down, and neither on_stop nor on_failure."""
     hooks: list[str] = []
 
     class Broken(Actor):
@@ -123,6 +123,7 @@ def test_failing_start_is_one_report_and_no_hook(
 
 
 def test_after_start_is_part_of_the_start(supervisor: FakeSupervisor) -> None:
+    """R26: the child has started when after_start has returned."""
     calls: list[Any] = []
 
     def after_start(actor: Any) -> None:
@@ -141,7 +142,8 @@ def test_after_start_is_part_of_the_start(supervisor: FakeSupervisor) -> None:
 
 
 def test_ignore_while_starting_is_no_failure(supervisor: FakeSupervisor) -> None:
-    # R33
+    """R33: not started, no error."""
+
     class Optional(Actor):
         def on_start(self) -> None:
             raise Ignore
@@ -157,7 +159,8 @@ def test_ignore_while_starting_is_no_failure(supervisor: FakeSupervisor) -> None
 def test_no_thread_to_be_had_is_raised_to_the_starter(
     supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # R34
+    """R34: a start failure for the supervisor to count."""
+
     class NoThread:
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
@@ -178,7 +181,7 @@ def test_no_thread_to_be_had_is_raised_to_the_starter(
 def test_stop_during_start_ends_it_without_a_message_handled(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R32 R63
+    """R32, R63: a stop that comes during the start comes next."""
     gate = Gate()
 
     class Slow(Recorder):
@@ -209,7 +212,7 @@ def test_cell_takes_only_classes_that_are_fit_for_it() -> None:
 def test_crash_tells_failing_then_down_after_the_hook(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R36 R37 R50
+    """R36, R37, R50: on_failure of the old object runs, on_stop does not."""
     log: list[Any] = []
     cell = supervisor.start(Recorder, log)
     cell.ref.tell("boom")
@@ -228,6 +231,7 @@ def test_crash_tells_failing_then_down_after_the_hook(
 
 
 def test_adopted_class_runs_on_failure_then_on_stop(supervisor: FakeSupervisor) -> None:
+    """R50: but for classes that close what they hold in on_stop."""
     # on_crash="on_stop"
     log: list[Any] = []
 
@@ -273,7 +277,8 @@ def test_adopted_class_runs_on_failure_then_on_stop(supervisor: FakeSupervisor) 
 def test_hook_that_raises_changes_nothing_else(
     supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # R50
+    """R50: it is logged."""
+
     class Bad(Recorder):
         def on_stop(self) -> None:
             raise OSError("on_stop")
@@ -294,7 +299,7 @@ def test_hook_that_raises_changes_nothing_else(
 def test_dead_object_is_kept_by_nothing(
     supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # R51: neither by the exit's exception, nor an old proxy, nor the undelivered
+    """R51: neither by the exit's error, nor an old proxy, nor the undelivered."""
     caplog.set_level(logging.CRITICAL, "headrace")  # pytest keeps records, with frames
     cell = supervisor.start(Recorder)
     proxy = cell.ref.proxy()
@@ -325,7 +330,8 @@ def test_dead_object_is_kept_by_nothing(
 def test_proxy_of_a_traversable_attribute_follows_a_restart_too(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R51 F12
+    """R51, R1: an old proxy speaks to the new object (F12)."""
+
     class Player:
         pykka_traversable = True
 
@@ -353,6 +359,7 @@ def test_proxy_of_a_traversable_attribute_follows_a_restart_too(
 
 
 def test_proxy_can_be_made_while_there_is_no_actor(supervisor: FakeSupervisor) -> None:
+    """R1: a ref is good through the whole restart."""
     cell = supervisor.make(Recorder)
     proxy = cell.ref.proxy()
     answer = proxy.on_receive("early")
@@ -367,7 +374,7 @@ def test_proxy_can_be_made_while_there_is_no_actor(supervisor: FakeSupervisor) -
 def test_each_incarnation_has_a_fresh_token_below_the_supervisors(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R88
+    """R88: a restart never starts with a signalled token."""
     cell = supervisor.start(Recorder)
     first = cell.incarnation.stop_token  # type: ignore[union-attr]
     cell.stop_now("restart with its group")
@@ -421,7 +428,7 @@ def test_cell_ends_itself_when_nobody_hears_of_its_end() -> None:
 def test_abandoned_ask_gets_an_error_and_the_zombie_is_listed(
     supervisor: FakeSupervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # R58 D21 (the child's side)
+    """R58: named, logged with its stack, listed (D21, the child's side)."""
     gate = Gate()
     log: list[Any] = []
     cell = supervisor.start(Recorder, log, gate, name="stuck")
@@ -457,7 +464,7 @@ def test_abandoned_ask_gets_an_error_and_the_zombie_is_listed(
 
 
 def test_abandoned_tell_is_undelivered_once(supervisor: FakeSupervisor) -> None:
-    # R7 R58
+    """R58, R7: the current tell is undelivered."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate)
     cell.ref.tell("wait")
@@ -477,7 +484,7 @@ def test_abandoned_tell_is_undelivered_once(supervisor: FakeSupervisor) -> None:
 
 
 def test_zombie_cannot_hurt_the_live_incarnation(supervisor: FakeSupervisor) -> None:
-    # R59 D22: it hangs in on_failure and then tries everything
+    """R59: it hangs in on_failure and then tries everything (D22)."""
     gate = Gate()
     tried: list[Any] = []
 
@@ -516,7 +523,7 @@ def test_zombie_cannot_hurt_the_live_incarnation(supervisor: FakeSupervisor) -> 
 def test_zombie_that_wakes_before_the_next_start_takes_no_message(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R59, while the restart waits for its backoff
+    """R59: while the restart waits for its backoff."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate)
     cell.ref.tell("wait")
@@ -538,7 +545,7 @@ def test_zombie_that_wakes_before_the_next_start_takes_no_message(
 def test_stop_of_an_object_left_behind_stops_nobody(
     supervisor: FakeSupervisor,
 ) -> None:
-    # R59: on another thread, as a timer of its own would
+    """R59: on another thread, as a timer of its own would."""
     gate = Gate()
     cell = supervisor.start(Recorder, None, gate)
     cell.ref.tell("wait")
@@ -561,7 +568,7 @@ def test_stop_of_an_object_left_behind_stops_nobody(
 def test_start_that_comes_too_late_is_ignored(
     supervisor: FakeSupervisor, where: str
 ) -> None:
-    # R31 R59
+    """R31, R59: it was left behind while it started."""
     gate = Gate()
     log: list[Any] = []
 
@@ -592,6 +599,7 @@ def test_start_that_comes_too_late_is_ignored(
 
 
 def test_abandoning_what_has_ended_says_so(supervisor: FakeSupervisor) -> None:
+    """R58: never waited for again, and not twice."""
     cell = supervisor.make(Recorder)
     assert cell.abandon("never started") is None
     cell.start()
@@ -607,6 +615,7 @@ def test_abandoning_what_has_ended_says_so(supervisor: FakeSupervisor) -> None:
 
 
 def test_stop_request_read_by_a_zombie_is_not_lost(supervisor: FakeSupervisor) -> None:
+    """R59, R16: the next incarnation honours it."""
     # The moment between receiving and taking in hand, played by hand.
     cell = supervisor.start(Recorder)
     run = cell.incarnation
@@ -647,7 +656,8 @@ class FrozenError(Exception):
 def test_error_that_cannot_be_changed_is_reported(
     supervisor: FakeSupervisor, where: str
 ) -> None:
-    # R36
+    """R36: a frozen dataclass, say."""
+
     class Frozen(Recorder):
         def on_start(self) -> None:
             if where == "on_start":
@@ -670,7 +680,8 @@ def test_error_that_cannot_be_changed_is_reported(
 
 
 def test_error_that_cannot_be_shown_is_reported(supervisor: FakeSupervisor) -> None:
-    # R36
+    """R36: whatever its class does when asked."""
+
     class Unshown(Exception):
         @property
         def __cause__(self) -> None:  # type: ignore[override]
@@ -709,7 +720,8 @@ def _log_that_raises() -> Iterator[None]:
 def test_log_that_raises_keeps_neither_report_nor_answer_back(
     supervisor: FakeSupervisor, asked: bool
 ) -> None:
-    # R6 R36
+    """R6, R36: nor does a handler of the log."""
+
     class Bad(Recorder):
         def on_failure(self, *exc_info: Any) -> None:
             raise KeyError("logged")
@@ -730,7 +742,8 @@ def test_log_that_raises_keeps_neither_report_nor_answer_back(
 def test_message_in_hand_at_an_unexpected_end_is_answered_for(
     supervisor: FakeSupervisor, monkeypatch: pytest.MonkeyPatch, asked: bool
 ) -> None:
-    # R6 R7 R36: as an exception thrown into the thread would do
+    """R6, R7, R36: as an exception thrown into the thread would do."""
+
     def interrupted(loop: ReceiveLoop, envelope: Any) -> None:
         loop._hand.append(envelope)
         raise OSError("from outside")
@@ -771,6 +784,8 @@ def test_message_may_lie_about_its_class(supervisor: FakeSupervisor) -> None:
 def test_cancelled_start_is_a_shutdown_if_it_was_told_to_stop(
     supervisor: FakeSupervisor, told: bool
 ) -> None:
+    """R32: an __init__ or on_start that obeys its token."""
+
     class Obedient(Recorder):
         def on_start(self) -> None:
             if told:
@@ -789,7 +804,8 @@ def test_cancelled_start_is_a_shutdown_if_it_was_told_to_stop(
 def test_cancelled_hook_changes_nothing_else(
     supervisor: FakeSupervisor, hook: str
 ) -> None:
-    # R50
+    """R50: Cancelled out of a hook is no BaseException like others."""
+
     class Obedient(Recorder):
         def on_stop(self) -> None:
             raise Cancelled
@@ -812,7 +828,7 @@ def test_cancelled_hook_changes_nothing_else(
 def test_base_exception_is_fatal_and_stays_in_the_tree(
     supervisor: FakeSupervisor, asked: bool
 ) -> None:
-    # R69 D24 F1 F8
+    """R69: to the asker, and fatal; others are untouched (D24, F1, F8)."""
     bystander = supervisor.start(Recorder)
     error = SystemExit(7)
     log: list[Any] = []
@@ -840,7 +856,7 @@ def test_base_exception_is_fatal_and_stays_in_the_tree(
 def test_base_exception_in_any_hook_is_one_fatal_report(
     supervisor: FakeSupervisor, hook: str
 ) -> None:
-    # R36 R69 F2 F7
+    """R36, R69: whatever ended it (F2, F7)."""
     error = KeyboardInterrupt()
 
     class Fatal(Recorder):
@@ -881,6 +897,7 @@ def test_base_exception_in_any_hook_is_one_fatal_report(
 def test_last_hook_runs_in_every_ending_and_cannot_spoil_it(
     supervisor: FakeSupervisor,
 ) -> None:
+    """R54, R36: where a supervisor stops its children."""
     ends: list[str] = []
 
     class Last(Recorder):

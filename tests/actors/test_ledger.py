@@ -258,6 +258,7 @@ def test_the_first_settle_wins_and_later_ones_are_late(ledger: Ledger) -> None:
 
 
 def test_an_abandoned_workers_settle_is_late(ledger: Ledger) -> None:
+    """R12, R59: an old lease settles nothing."""
     future = submit(ledger)
     taken = take(ledger)
     ledger.worker_died("w", 1, "it hung")
@@ -345,6 +346,7 @@ def test_a_job_taken_and_not_begun_is_queued_again(ledger: Ledger) -> None:
 
 
 def test_late_news_of_a_worker_that_was_followed_is_ignored(ledger: Ledger) -> None:
+    """R12: of an incarnation that another has followed."""
     future = submit(ledger)
     ledger.worker_began("w", 2)
     taken = take(ledger)

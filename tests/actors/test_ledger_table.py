@@ -175,6 +175,7 @@ def test_a_job_put_back_has_no_attempt() -> None:
 
 @pytest.mark.parametrize("stale", [-1, 1, 7])
 def test_only_the_current_lease_settles(stale: int) -> None:
+    """R12: whoever holds an older lease is stale."""
     table = Table()
     entry = entered(table)
     lease = table.take(entry, "w", 0.0)

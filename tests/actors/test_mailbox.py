@@ -195,6 +195,7 @@ def test_new_sender_does_not_overtake_a_blocked_one(clock: VirtualClock) -> None
 
 
 def test_forced_message_goes_past_the_bound_and_counts(clock: VirtualClock) -> None:
+    """R10: what an actor sends to itself never waits."""
     mailbox = Mailbox(1)
     mailbox.put(1)
     mailbox.put(2, force=True)
@@ -322,6 +323,7 @@ def test_error_from_outside_takes_the_sender_out_of_the_line() -> None:
 
 
 def test_control_message_overtakes_full_data_lane() -> None:
+    """R15: all queued control is read before the next data message."""
     mailbox = Mailbox(2)
     mailbox.put("a")
     mailbox.put("b")
@@ -333,6 +335,7 @@ def test_control_message_overtakes_full_data_lane() -> None:
 
 
 def test_control_never_waits_however_much_there_is() -> None:
+    """R15: it does not count against the bound."""
     mailbox = Mailbox(1)
     mailbox.put("data")
 
@@ -406,6 +409,7 @@ def test_close_returns_the_leftovers_once() -> None:
 
 @pytest.mark.parametrize("capacity", [1, None])
 def test_closed_mailbox_refuses_everything(capacity: int | None) -> None:
+    """R8: enqueue and close are atomic."""
     mailbox = Mailbox(capacity)
     lease = mailbox.new_lease()
     mailbox.close()
@@ -426,6 +430,7 @@ def test_closed_mailbox_refuses_everything(capacity: int | None) -> None:
 
 
 def test_close_wakes_every_blocked_sender(clock: VirtualClock) -> None:
+    """R8: nobody waits at a closed mailbox."""
     mailbox = Mailbox(1)
     mailbox.put("accepted")
     senders = [Running(clock, mailbox.put, number) for number in range(20)]
@@ -505,6 +510,7 @@ def test_newer_lease_shuts_the_waiting_reader_out(clock: VirtualClock) -> None:
 
 
 def test_revoked_lease_takes_no_message() -> None:
+    """R59: who was shut out reads nothing."""
     mailbox = Mailbox()
     source = FakeSource()
     source.items.append("job")
@@ -541,6 +547,7 @@ def test_revoked_lease_takes_no_item_of_an_idle_source() -> None:
 def test_message_given_to_a_reader_that_is_shut_out_is_not_lost(
     clock: VirtualClock,
 ) -> None:
+    """R59, R7: the next reader has it."""
     mailbox = Mailbox()
     old = Running(clock, mailbox.receive, mailbox.new_lease())
 
@@ -601,6 +608,7 @@ def test_waiting_reader_that_is_shut_out_is_never_given_a_wake_up() -> None:
 
 
 def test_suspended_mailbox_serves_control_alone(clock: VirtualClock) -> None:
+    """R17, R14: control is served while the data lane is suspended."""
     mailbox = Mailbox()
     lease = mailbox.new_lease()
     mailbox.suspend()
@@ -616,6 +624,7 @@ def test_suspended_mailbox_serves_control_alone(clock: VirtualClock) -> None:
 
 
 def test_senders_fill_a_suspended_mailbox_to_its_bound(clock: VirtualClock) -> None:
+    """R14: nothing is dropped; they fill up to the bound and then block."""
     mailbox = Mailbox(2)
     mailbox.suspend()
 

@@ -75,7 +75,7 @@ def busy(clock: VirtualClock) -> Iterator[Busy]:
 def test_tell_waits_for_room_at_most_its_timeout(
     clock: VirtualClock, busy: Busy
 ) -> None:
-    # R9
+    """R9: timeout= bounds the wait for room."""
     with pytest.raises(SendTimeout, match="no room"):
         busy.ref.tell("x", timeout=2)
 
@@ -87,6 +87,7 @@ def test_tell_waits_for_room_at_most_its_timeout(
 def test_tell_ends_its_wait_when_the_token_is_cancelled(
     clock: VirtualClock, busy: Busy
 ) -> None:
+    """R9: so does a token."""
     token = StopToken()
     clock.call_later(3, token.cancel, "enough")
 
@@ -99,7 +100,7 @@ def test_tell_ends_its_wait_when_the_token_is_cancelled(
 def test_ask_timeout_bounds_room_and_reply_together(
     clock: VirtualClock, busy: Busy
 ) -> None:
-    # R9
+    """R9: one timeout for the enqueue and the reply."""
     with pytest.raises(SendTimeout):
         busy.ref.ask("x", timeout=2)
     assert clock.monotonic() == pytest.approx(2)
@@ -115,6 +116,7 @@ def test_ask_timeout_bounds_room_and_reply_together(
 def test_unblocking_ask_with_a_timeout_bounds_the_room(
     clock: VirtualClock, busy: Busy
 ) -> None:
+    """R9: also when nobody waits for the reply."""
     with pytest.raises(SendTimeout):
         busy.ref.ask("x", block=False, timeout=0)
 
@@ -122,6 +124,7 @@ def test_unblocking_ask_with_a_timeout_bounds_the_room(
 def test_blocked_ask_of_an_actor_that_dies_is_answered(
     clock: VirtualClock, busy: Busy
 ) -> None:
+    """R6, R8: an ask blocked at the final stop is answered."""
     clock.call_later(1, busy.ref.cell.finalize, Exit("shutdown"))
 
     with pytest.raises(ActorDeadError, match="not found"):
@@ -129,6 +132,7 @@ def test_blocked_ask_of_an_actor_that_dies_is_answered(
 
 
 def test_zero_timeout_still_sends_when_there_is_room(clock: VirtualClock) -> None:
+    """R9: a timeout of nothing is no refusal."""
     got: list[str] = []
     gate, ref = Gate(), Doer.start()
 
@@ -145,7 +149,7 @@ def test_zero_timeout_still_sends_when_there_is_room(clock: VirtualClock) -> Non
 
 
 def test_stop_of_a_full_actor_needs_no_room(clock: VirtualClock, busy: Busy) -> None:
-    # R16
+    """R16: a FIFO marker, exempt from the bound (F5)."""
     answer = busy.ref.stop(block=False)
     busy.let_go()
 
@@ -154,6 +158,7 @@ def test_stop_of_a_full_actor_needs_no_room(clock: VirtualClock, busy: Busy) -> 
 
 
 def test_blocking_ask_of_oneself_would_deadlock(clock: VirtualClock) -> None:
+    """R64, R10: an actor never waits for itself."""
     ref = Doer.start()
 
     with pytest.raises(WouldDeadlock):
@@ -169,6 +174,7 @@ def test_blocking_ask_of_oneself_would_deadlock(clock: VirtualClock) -> None:
 def test_control_message_goes_past_a_full_mailbox(
     clock: VirtualClock, busy: Busy
 ) -> None:
+    """R15: control never counts against the bound."""
     assert busy.ref.tell_control("x") is True
     busy.let_go()
     busy.ref.stop()
@@ -192,7 +198,7 @@ def test_current_cell_is_the_one_whose_actor_runs_here(clock: VirtualClock) -> N
 def test_another_actors_full_mailbox_is_not_ones_own(
     clock: VirtualClock, busy: Busy
 ) -> None:
-    # R10
+    """R10: only self-sends are exempt."""
     other = Doer.start()
 
     with pytest.raises(SendTimeout):
@@ -235,7 +241,7 @@ def test_registry_finds_and_broadcasts_to_ours(clock: VirtualClock) -> None:
 
 
 def test_stop_all_ends_supervised_and_plain_actors(clock: VirtualClock) -> None:
-    # R66, for a cell whose supervisor lets it end
+    """R66: for a cell whose supervisor lets it end."""
     plain, cell = Doer.start(), Cell(Doer)
     cell.start()
 

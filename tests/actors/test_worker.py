@@ -197,6 +197,7 @@ def test_jobs_submitted_before_the_worker_wait_for_it(shop: Shop) -> None:
 def test_whatever_a_job_raises_fails_that_job_alone(
     shop: Shop, error: BaseException
 ) -> None:
+    """R70: SystemExit and GeneratorExit fail the job, not the worker."""
     cell = shop.start()
 
     future = shop.submit(raises, error)
@@ -209,6 +210,7 @@ def test_whatever_a_job_raises_fails_that_job_alone(
 def test_a_keyboard_interrupt_fails_the_job_then_the_worker(
     shop: Shop, supervisor: FakeSupervisor
 ) -> None:
+    """R70: only KeyboardInterrupt is fatal."""
     error = KeyboardInterrupt()
     cell = shop.start()
 

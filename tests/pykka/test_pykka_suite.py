@@ -25,6 +25,7 @@ def _runner() -> ModuleType:
 @pytest.mark.real
 @pytest.mark.slow
 def test_pykkas_own_suite_passes_with_our_base_class() -> None:
+    """R71: Pykka's own tests are the acceptance test of a plain start."""
     runner = _runner()
     try:
         passed, output = runner.run()
