@@ -314,6 +314,92 @@ def test_event_loop_that_had_the_wakeup_descriptor_gets_its_other_signals() -> N
         assert script.rest() == ["drain 25.0", "drained", "left [15]"]
 
 
+# -- a tree
+
+
+TREE = """
+from actors import Actor, Cancelled
+from supervision import ChildSpec, Supervisor
+
+HELD = threading.Event()
+
+class Source(Actor):
+    def on_stop(self):
+        say("source stops in", self.stop_token.phase.name)
+
+class Sink(Actor):
+    def on_receive(self, number):
+        if number == 1:
+            say("ready")
+            if "hang" in sys.argv:
+                self.stop_token.wait_cancelled()
+                raise Cancelled
+            HELD.wait()
+        say("handled", number, "in", self.stop_token.phase.name)
+
+    def on_stop(self):
+        say("sink stops in", self.stop_token.phase.name)
+
+inner = ChildSpec(Supervisor, ("one_for_one", [ChildSpec(Source)]))
+with (
+    Supervisor.start("one_for_one", [ChildSpec(Sink), inner]) as tree,
+    handle_signals(tree, drain_timeout=60) as signals,
+):
+    for number in 1, 2, 3:
+        tree.ref("Sink").tell(number)
+    tree.stop_token.on_drain(lambda reason: HELD.set())
+    tree.wait()
+say("left", *signals.received, [each.message for each in tree.undelivered()])
+"""
+
+
+@pytest.mark.real
+def test_first_signal_has_a_tree_handle_what_was_sent() -> None:
+    """R81, R82: the whole tree shows DRAIN, its sources end first."""
+    with running(TREE) as script:
+        assert script.line() == "ready"
+
+        script.send(signal.SIGTERM)
+
+        assert sorted(script.rest()) == sorted(
+            [
+                "source stops in DRAIN",
+                "handled 1 in DRAIN",
+                "handled 2 in DRAIN",
+                "handled 3 in DRAIN",
+                "sink stops in DRAIN",
+                "left 15 []",
+            ]
+        )
+
+
+@pytest.mark.real
+def test_second_signal_has_a_tree_give_up_what_was_sent() -> None:
+    """R81: DRAIN at the first signal, CANCEL at the second."""
+    with running(TREE, "hang") as script:
+        assert script.line() == "ready"
+        script.send(signal.SIGTERM)
+        assert script.line() == "source stops in DRAIN"
+
+        script.send(signal.SIGINT)
+
+        assert script.rest() == [
+            "sink stops in CANCEL",
+            "left 15 2 [1, 2, 3]",
+        ]
+
+
+@pytest.mark.real
+def test_block_of_a_tree_that_is_left_waits_for_a_drain_that_has_begun() -> None:
+    body = TREE.replace("    tree.wait()\n", "    tree.stop_token.wait()\n")
+    with running(body) as script:
+        assert script.line() == "ready"
+
+        script.send(signal.SIGTERM)
+
+        assert script.rest()[-1] == "left 15 []"
+
+
 # -- in this process, without a signal
 
 
