@@ -225,15 +225,15 @@ class Zombie(NamedTuple):
     since: float
 
 
-def crash_runs_hooks(cell: Cell) -> bool:
+def crash_runs_hooks(cell: Cell, actor: Any) -> bool:
     """True if the host has written anything that runs when the actor crashes.
 
     If not, nothing comes between :class:`Failing` and :class:`Down`, and the former
     would only wake the supervisor once more.
     """
-    hooks = [cell.actor_class.on_failure]
+    hooks = [actor.on_failure]
     if cell.on_crash == "on_stop":
-        hooks.append(cell.actor_class.on_stop)
+        hooks.append(actor.on_stop)
     return any(getattr(hook, "__module__", "") != "pykka._actor" for hook in hooks)
 
 

@@ -347,7 +347,7 @@ class Incarnation:
             self._log_end(error)
             if not cell.supervised:
                 cell.close()
-            elif crash_runs_hooks(cell):
+            elif crash_runs_hooks(cell, actor):
                 cell.notify(Failing(cell, self.number))
             args = (type(error), error, error.__traceback__)
             exit_ = self._hook(exit_, actor.on_failure, *args)

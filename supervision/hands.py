@@ -102,7 +102,8 @@ class CellHands:
             decider=decider,
             crash_on_ask=spec.crash_on_ask,
             while_down=spec.while_down,
-            interruptible=spec.on_timeout == "interrupt",
+            # A supervisor's thread runs the machine: nothing may be thrown into it.
+            interruptible=spec.on_timeout == "interrupt" and not spec.is_supervisor,
         )
 
     def forget(self, child: Child) -> None:
