@@ -144,6 +144,8 @@ class CrashLog:
         """Log the failure that led to ``event``, if it is time to."""
         down = self._downs.pop((event.supervisor, event.child), None)
         if down is None:
+            if level >= logging.ERROR:  # it stopped in order, and once too often
+                logger.log(level, "%s/%s (#%d) stopped; %s", *event[:3], what_next)
             return
         what = _WORDS.get(down.kind, down.kind)
         trace = "" if down.kind in _TOLD_BEFORE else down.traceback

@@ -251,6 +251,8 @@ class SupervisorRef(ChildrenRef):
         message = f"{self.board.name} gave up; the last failure was {exit_.error!r}"
         if exit_.kind != "gave_up":
             message = f"{self.board.name} ended ({exit_.kind}): {exit_.error!r}"
+        elif exit_.error is None:
+            message = f"{self.board.name} gave up; a permanent child stopped too often"
         gave_up = SupervisorGaveUp(message)
         gave_up.__cause__ = exit_.error
         return gave_up
