@@ -56,8 +56,10 @@ def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalH
     """Drain ``target`` at the first SIGTERM or SIGINT, stop it now at the second.
 
     Use it as a context manager, or call it and keep what it returns; leaving the block,
-    or ``close()``, puts the old handlers back.  Around the target's own ``with``, as in
-    the example, it also serves while that block's end drains.
+    or ``close()``, waits for a drain that has begun and puts the old handlers back.
+
+    A pipeline's own block drains at its end: have it inside, as in the example.  A
+    tree's block stops at its end: have it outside, or it cuts a drain short.
 
     Args:
         target: The pipeline or tree to end.
@@ -74,6 +76,9 @@ def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalH
             pipeline = Pipeline(8)
             with handle_signals(pipeline), pipeline:
                 pipeline.run(save, rows)
+
+            with Supervisor.start("one_for_one", specs) as tree, handle_signals(tree):
+                tree.wait()
     """
     if not drain_timeout >= 0:
         message = f"drain_timeout must be at least 0, got {drain_timeout}"
