@@ -57,3 +57,73 @@ def test_supervised_host_names_the_child_whose_port_is_taken() -> None:
     assert code == 1
     last = errors.splitlines()[-1]
     assert "StartFailed: child 'Server' of host did not start: OSError(" in last
+
+
+def test_nested_trees_decide_each_failure_where_there_is_a_remedy() -> None:
+    code, output, errors = run("nested_trees.py")
+
+    assert code == 0, output + errors
+    _, start, twice, bug, broken, full = re.split(
+        r"^(?=[a-z].*:$)", "\n" + output, flags=re.MULTILINE
+    )
+    assert start.splitlines()[:4] == [
+        "the start:",
+        "    ChildStarted library/storage/Checker",
+        "    ChildStarted library/storage/Writer",
+        "    ChildStarted library/storage/Index",
+    ]
+    assert "ChildResumed library/storage/Writer\n    words: []" in twice
+    assert re.findall("ChildRestarted (.*)", bug) == [
+        "library/storage/Writer",
+        "library/storage/Index",
+    ]
+    assert "words: ['ada']" in bug
+    assert "ChildEscalated library/storage/Writer" in broken
+    assert re.findall("ChildRestarted (.*)", broken) == [
+        "library/storage",
+        "library/Desk",
+    ]
+    assert "words: []" in broken
+    assert "ChildStopped library/storage\n    words: closed" in full
+    assert re.search(r"Desk +running +#2", full)
+
+
+def test_flapping_service_leaves_the_page_up_and_comes_back() -> None:
+    code, output, errors = run("flapping_service.py")
+
+    assert code == 0, output + errors
+    told = re.findall(r"^(\d+): (.*)$", output, re.MULTILINE)
+    assert [int(number) for number, _ in told] == list(range(1, len(told) + 1))
+    shown = [text for _, text in told]
+    assert shown[:4] == [
+        "21 degrees",
+        "22 degrees",
+        "23 degrees",
+        "23 degrees a moment ago, the connection has just failed",
+    ]
+    assert set(shown[4:-1]) == {"23 degrees a while ago"}
+    assert shown[-1] == "24 degrees"
+    assert "WARNING root/Client (#1) crashed (ConnectionResetError(" in errors
+    assert "WARNING root/Client (#2) did not start (ConnectionRefusedError(" in errors
+    assert re.search(r"Ticker +running +#1$", output, re.MULTILINE)
+    assert "UserWarning" not in errors  # the intensity suits the backoff
+
+
+def test_dynamic_children_come_misbehave_and_go() -> None:
+    code, output, errors = run("dynamic_children.py")
+
+    assert code == 0, output + errors
+    told = [line for line in output.splitlines() if re.match("(ada|bob|eve): ", line)]
+    assert told[2].startswith("eve: sorry: root/pool has 2 children")
+    assert told[:2] + told[3:] == [
+        "ada: welcome to Connection-1",
+        "bob: welcome to Connection-2",
+        "bob: (closed)",
+        "ada: (closed)",
+        "eve: welcome to Connection-3",
+        "eve: HELLO",
+        "eve: (closed)",
+    ]
+    assert "ChildCounts(specs=1, active=1," in output
+    assert "WARNING root/pool/Connection-2 (#1) crashed (ValueError(" in errors
+    assert "ERROR" not in errors
