@@ -12,6 +12,19 @@ A supervisor is an actor whose state is its children: it starts them in order, r
 those that fail behind the same ref, and stops them in reverse.  A :class:`Pipeline` is
 such a tree around a ledger of jobs that outlives every actor in it.
 
+:meth:`Supervisor.start` starts a tree of what it is told: a :class:`ChildSpec` for each
+child, or just its class.  What it returns is a :class:`SupervisorRef`: the refs of the
+children, ``start_child`` and ``terminate_child``, ``snapshot()`` to look at it all,
+``stop()`` to drain and ``shutdown()`` to stop.  A :class:`DynamicSupervisor` begins
+without children.  A supervisor inside another is a child like any other; one that
+restarts too often gives up, and the one above decides.
+
+From the bottom up: what it is told (``child_spec``, ``supervisor_spec``,
+``strategies``), what it decides without a thread (``limits``, ``groups``, ``ending``,
+``moves``, ``machine``), the actor that does it (``supervisor``, ``dynamic``, ``hands``,
+``administration``), and what the host holds of it (``supervisor_ref``,
+``children_ref``, ``picture``, ``snapshot``).
+
 Each name is imported on first use: pytest imports this package in every run, for the
 plugin, and other people's tests shall not wait for a pipeline that they do not use.
 
