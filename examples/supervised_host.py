@@ -50,7 +50,7 @@ class Core(pykka.ThreadingActor):
 class Scrobbler(CoreListener):
     def played(self, track: str) -> None:
         artist, title = track.split(" - ")  # nobody had thought of jingles
-        print(f"scrobbled: {title} by {artist}")
+        sys.stdout.write(f"scrobbled: {title} by {artist}\n")  # whole; print is not
 
 
 class Notifier(CoreListener):
@@ -100,7 +100,7 @@ def children_of(port: int) -> list[ChildSpec[Any]]:
 def play(port: int, what: str) -> None:
     with socket.create_connection(("127.0.0.1", port)) as s, s.makefile("rw") as server:
         print(what, file=server, flush=True)
-        print(f"{what}: {server.readline().rstrip() or 'no answer'}")
+        sys.stdout.write(f"{what}: {server.readline().rstrip() or 'no answer'}\n")
 
 
 def main(port: int = 6600) -> None:

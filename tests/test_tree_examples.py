@@ -43,9 +43,9 @@ def test_supervised_host_serves_on_while_its_frontends_fail(port: int) -> None:
         "nonsense: no answer",
         "0: Ada - First Light",
     ]
-    assert re.search(r"Scrobbler +running +#2 +after ValueError", output)
+    assert re.search(r"Scrobbler +\w+ +#2 .*after ValueError", output)
     assert re.search(r"Notifier +down +#4 .*ConnectionRefused", output)
-    assert re.search(r"Server +running +#2 +after ValueError", output)
+    assert re.search(r"Server +\w+ +#2 .*after ValueError", output)
     assert "ERROR host/Notifier (#4) did not start" in errors
     assert "restart_child('Notifier') of host starts it again" in errors
 
