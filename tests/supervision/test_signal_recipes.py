@@ -160,9 +160,8 @@ def serving(folder: Path, *options: str, app: str = "held:app") -> Iterator[Serv
         fds = [gate, listener.fileno()]
         try:
             with running(*command, folder=folder, fds=fds) as program:
-                port = listener.getsockname()[1]
-                listener.close()  # the master's alone now: it refuses when it has gone
-                yield Server(program, port, opener)
+                # Ours stays open: what the kernel has queued is not reset by a close.
+                yield Server(program, listener.getsockname()[1], opener)
         finally:
             del os.environ["GATE"]
             os.close(opener)  # what still waits at the gate goes on
