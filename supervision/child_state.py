@@ -226,6 +226,9 @@ class Hands(Protocol):
     def busy(self, child: Child) -> bool:
         """True when the incarnation is handling something."""
 
+    def waiting(self, child: Child) -> int:
+        """How many messages wait in its mailbox, orders to stop included."""
+
     def abandon(self, child: Child, why: str) -> str | None:
         """Leave the incarnation's thread behind.
 

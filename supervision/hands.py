@@ -152,6 +152,11 @@ class CellHands:
         """See ``Hands``."""
         return child.state is not State.RUNNING or bool(child.handle.incarnation.hand)
 
+    def waiting(self, child: Child) -> int:
+        """See ``Hands``."""
+        cell: Cell = child.handle
+        return len(cell.mailbox)
+
     def abandon(self, child: Child, why: str) -> str | None:
         """See ``Hands``."""
         cell: Cell = child.handle

@@ -25,7 +25,6 @@ from actors.events import (
     ChildRestarted,
     ChildResumed,
     ChildStarted,
-    RestartScheduled,
     TreeGaveUp,
     TreeShutsDown,
 )
@@ -67,9 +66,8 @@ class Machine(Moves):
         *,
         rng: random.Random | None = None,
     ) -> None:
-        super().__init__(name, children, hands)
+        super().__init__(name, children, hands, Limits(spec, rng))
         self.spec = spec
-        self.limits = Limits(spec, rng)
         # Taken from the end, so that no step looks at the children it is done with.
         self._unstarted = children[::-1]
         self._ends_by_itself = False
@@ -219,7 +217,9 @@ class Machine(Moves):
         request = child.start_request
         if request is not None and exit_.kind != "ignored":
             child.discarded |= not request.keeps_spec
-        if self.mode is Mode.STOPPING or child.ordered_down or request is not None:
+        if self._drains_on(child, exit_):
+            self._drain_on(child, exit_)
+        elif self.mode is Mode.STOPPING or child.ordered_down or request is not None:
             self._finalize(child)
         else:
             self._follow(child, was, exit_)
@@ -235,6 +235,27 @@ class Machine(Moves):
             and not child.ordered_down
             and exit_.abnormal
         )
+
+    def _drains_on(self, child: Child, exit_: Exit) -> bool:
+        """True if a child that failed in a drain has left messages to handle."""
+        return (
+            self.ending.drains(self._now)
+            and exit_.kind == "failed"
+            and child.was_up
+            and not (child.ordered_down or child.spec.is_supervisor)
+            and child.spec.mailbox == "keep"
+            and self._hands.waiting(child) > child.draining
+        )
+
+    def _drain_on(self, child: Child, exit_: Exit) -> None:
+        """Start it at once: a drain has no time for its backoff."""
+        verdict = self.limits.judge(child, exit_, self._now)
+        if verdict.what != "restart":
+            self._finalize(child)
+            return
+        child.restarts += 1
+        self._tell_restart(child, 0.0, [child], verdict.used)
+        self._start(child)
 
     def _follow(self, child: Child, was: State, exit_: Exit) -> None:
         group, asked = child.group, was is State.STOPPING
@@ -305,15 +326,7 @@ class Machine(Moves):
         group = self._groups.gather(affected, at)
         self.changed += affected  # the moment of their start is shown
         group.timer = self._hands.call_at(at, Due("restart_due", "", group.stamp))
-        self._hands.emit(
-            RestartScheduled(
-                *self._who(child),
-                verdict.delay,
-                tuple(each.id for each in affected),
-                verdict.used,
-                *self.limits.shown,
-            )
-        )
+        self._tell_restart(child, verdict.delay, affected, verdict.used)
 
     def _in_order(self) -> list[Child]:
         # One that fails alone costs the same among any number of children.

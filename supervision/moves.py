@@ -13,7 +13,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import Exit
-from actors.events import ChildAbandoned, ChildInterrupted, ChildStopped
+from actors.events import (
+    ChildAbandoned,
+    ChildInterrupted,
+    ChildStopped,
+    RestartScheduled,
+)
 from supervision.child_state import EXPECTED, Child, Due, Mode, State
 from supervision.ending import Ending
 from supervision.errors import start_failure
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from supervision.child_state import Answerable, DueKind, Hands, Notice
+    from supervision.limits import Limits
 
     # Who waits, for what: a ref, nothing, or an exception.
     Answer: TypeAlias = tuple[Answerable, Any, BaseException | None]
@@ -44,10 +50,14 @@ class Moves(ABC):
         name: The supervisor's, for its events.
         children: One for each spec, in that order.
         hands: What it acts through.
+        limits: Judge how often a child may restart.
     """
 
-    def __init__(self, name: str, children: list[Child], hands: Hands) -> None:
+    def __init__(
+        self, name: str, children: list[Child], hands: Hands, limits: Limits
+    ) -> None:
         self.name = name
+        self.limits = limits
         self.mode = Mode.STARTING
         self.ending = Ending()
         self.changed: list[Child] = []  # since whoever shows them last looked
@@ -115,6 +125,14 @@ class Moves(ABC):
             failure = start_failure(self.name, child.id, error)
             self.answers.append((request, None, failure))
 
+    def _tell_restart(
+        self, child: Child, delay: float, affected: list[Child], used: int
+    ) -> None:
+        ids = tuple(each.id for each in affected)
+        window = self.limits.shown
+        who = self._who(child)
+        self._hands.emit(RestartScheduled(*who, delay, ids, used, *window))
+
     # -- stop
 
     def _begin_stop(self, exit_: Exit, *, drain: bool = False) -> None:
@@ -166,6 +184,8 @@ class Moves(ABC):
             self._arm(child, self._now + (limit or IDLE_GRACE), "stop_due")
 
     def _may_drain(self, child: Child) -> bool:
+        if child.state is State.STARTING:  # again: it failed in this drain
+            return child.was_up
         return child.draining or child.state is State.RUNNING
 
     def _drain(self, child: Child) -> None:

@@ -41,6 +41,7 @@ class FakeHands:
         self.busy_ids: set[str] = set()
         self.no_thread: set[str] = set()
         self.interruptible: set[str] = set()
+        self.mail: dict[str, int] = {}
         self.ended: Any = None
         self.was_ready = False
 
@@ -79,6 +80,9 @@ class FakeHands:
 
     def ref(self, child: Any) -> Any:
         return f"ref of {child.id}"
+
+    def waiting(self, child: Any) -> int:
+        return self.mail.get(child.id, 0)
 
     def abandon(self, child: Any, why: Any) -> Any:
         self.log.append(f"abandon {child.id}")

@@ -398,3 +398,36 @@ def test_children_that_do_not_run_are_not_drained() -> None:
     tree.down("c", NORMAL)
 
     assert tree.take() == "drain c, close c, close b, drain a"
+
+
+def test_child_that_fails_in_a_drain_goes_on_with_what_waits() -> None:
+    """R3, R16: whether its turn has come or not; at once, without its backoff."""
+    backoff = Backoff(initial=9, maximum=9, first_immediate=False)
+    tree = Tree(specs={each: spec(each, backoff=backoff) for each in "abc"}).up()
+    tree.hands.mail = {"b": 2, "c": 2}
+    tree.stop(NORMAL, drain=True)
+    tree.down("c")  # asked already: one of the two is the order
+    tree.down("b")
+    assert tree.take() == "drain c, start c, drain c, start b"
+    tree.started("b")
+    tree.down("c", NORMAL)
+    assert tree.take() == "close c, drain b"
+    tree.down("b", NORMAL)
+
+    assert tree.take() == "close b, drain a"
+    assert [event.delay for event in tree.events(RestartScheduled)] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("why", ["nothing waits", "time is over", "limit", "normal"])
+def test_child_that_fails_in_a_drain_may_be_done(why: str) -> None:
+    """R63: nothing starts that is not needed, nor after a stop at once."""
+    intensity = 0 if why == "limit" else 9
+    tree = Tree("a", intensity=intensity).up()
+    tree.hands.mail = {"a": 1 if why == "nothing waits" else 9}
+    tree.stop(NORMAL, 10.0, drain=True)
+    if why == "time is over":
+        tree.advance(9.5)
+    tree.down("a", NORMAL if why == "normal" else FAILED)
+
+    assert tree.take().endswith("close a")
+    assert tree.hands.ended == NORMAL

@@ -615,10 +615,10 @@ def test_sends_to_oneself_in_a_drain_are_accounted_for(
     sums(nursery, tree, accepted)
 
 
-def test_crash_during_a_drain_ends_that_childs_drain_alone(
+def test_crash_during_a_drain_costs_the_message_alone(
     nursery: Nursery, clock: VirtualClock
 ) -> None:
-    """R4, R7, R16, R67: not restarted; what was behind it is undelivered, and told."""
+    """R3, R4, R7, R16: its child goes on with what was behind it."""
     exits: list[Exit] = []
     gate = Gate()
     tree = nursery.grow(
@@ -639,23 +639,21 @@ def test_crash_during_a_drain_ends_that_childs_drain_alone(
 
     assert drained.get() is True
     assert tree.wait()
-    clock.settle()
-    with pytest.raises(ActorDeadError):
-        behind.get(timeout=0)
+    clock.settle()  # when_ended may come after whoever waits for the end
+    assert behind.get(timeout=0) == "asked"
     for name in "abc":
         assert f"{name} got before {name}" in nursery.log
-    assert [r.message for r in tree.undelivered()] == [boom, "behind b"]
-    assert [(e.child, e.kind) for e in nursery.of(ChildDown)] == [
-        ("c", "normal"),
-        ("b", "failed"),
+        assert nursery.log.count(f"start {name}") == 1 + (name == "b")
+    assert "b got behind b" in nursery.log
+    assert [r.message for r in tree.undelivered()] == [boom]
+    downs = [(e.child, e.kind) for e in nursery.of(ChildDown)]
+    assert sorted(downs) == [
         ("a", "normal"),
-    ] or [(e.child, e.kind) for e in nursery.of(ChildDown)] == [
         ("b", "failed"),
+        ("b", "normal"),
         ("c", "normal"),
-        ("a", "normal"),
     ]
     assert [each.kind for each in exits] == ["normal"]
-    assert nursery.log.count("start b") == 1
 
 
 def test_drain_does_not_wait_for_a_child_in_its_backoff(
