@@ -111,7 +111,7 @@ def main(port: int = 6600) -> None:
         # The mailbox of the one that crashed is kept: its successor answers.
         play(tree.ref("Server").proxy().is_listening_on().get(), "0")
         tree.ref("Notifier").actor_stopped.wait()  # nobody tries it any more
-        print(tree.snapshot())
+        sys.stdout.write(f"{tree.snapshot()}\n")
         tree.stop()  # each handles what it was sent before
 
 
