@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import weakref
 from typing import TYPE_CHECKING, Final
 
@@ -48,7 +47,7 @@ def drain_all() -> None:
 
 def drain_at_exit(run: PipelineRun, timeout: float) -> None:
     """Drain one run with the threads that exist, then hand back what is left."""
-    if run.finished or run.pid != os.getpid():
+    if run.finished or run.guard.is_elsewhere:
         return
     why = "the interpreter exits"
     run.close_intake(why)

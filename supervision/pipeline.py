@@ -150,12 +150,13 @@ class Pipeline(Scope):
 
         Raises:
             StartFailed: If a worker's, sink's or producer's own start failed.
+            SupervisorGaveUp: If all workers of a kind raised ``Ignore``.
             UsedAfterFork: In a forked child of the process that started it.
         """
         with self._starting:
             run = self._present
             if run is not None and not run.finished:
-                run.check_process()
+                run.guard.check_process()
                 return self
             run = PipelineRun(self._options_of_run, self._listeners)
             run.start()
@@ -179,11 +180,14 @@ class Pipeline(Scope):
         """Drain without a limit; after an exception, stop within 5 s.
 
         Raises:
-            ProducerError, SinkError, SupervisorGaveUp: If the block itself did not
-                raise: what a producer, the sink or the tree failed with.
+            SupervisorGaveUp, ProducerError, SinkError: If the block itself did not
+                raise: what the tree, a producer or the sink failed with.  What the
+                block raises for want of a tree has a note that says why there is none.
         """
         if exc_type is not None:
             self._end(f"its with block raised {exc_type.__name__}", 0, _ERROR_STOP)
+            if self._present is not None:
+                self._present.errors.explain(exc)
             return
         self.shutdown()
         run = self._present
@@ -201,7 +205,7 @@ class Pipeline(Scope):
             WouldDeadlock: From inside the pipeline.
         """
         run = self.current_run()
-        run.forbid_wait("drain()", jobs_too=True)
+        run.guard.forbid_wait("drain()", jobs_too=True)
         return run.drain(timeout)
 
     def stop(self, timeout: float = 25.0) -> Report:
@@ -238,7 +242,7 @@ class Pipeline(Scope):
         """
         run = self._run_to_end()
         if wait:
-            run.forbid_wait("shutdown(wait=True)", jobs_too=True)
+            run.guard.forbid_wait("shutdown(wait=True)", jobs_too=True)
         run.close_intake("it was shut down")
         if cancel_futures:
             run.ledger.cancel_waiting("it was shut down with cancel_futures=True")
@@ -249,7 +253,7 @@ class Pipeline(Scope):
 
     def _end(self, why: str, drain: float | None, grace: float | None) -> Report:
         run = self._run_to_end()
-        run.forbid_wait("stop()", jobs_too=True)
+        run.guard.forbid_wait("stop()", jobs_too=True)
         return run.end(why, drain=drain, grace=grace)
 
     def _run_to_end(self) -> PipelineRun:
@@ -262,7 +266,7 @@ class Pipeline(Scope):
                     run = PipelineRun(self._options_of_run, self._listeners)
                     run.end("it was never started", drain=0, grace=0)
                     self._present = run
-        run.check_process()
+        run.guard.check_process()
         return run
 
     # -- looking
@@ -283,7 +287,7 @@ class Pipeline(Scope):
             WouldDeadlock: From inside the pipeline.
         """
         run = self.current_run()
-        run.forbid_wait("wait()", jobs_too=True)
+        run.guard.forbid_wait("wait()", jobs_too=True)
         return run.wait(timeout)
 
     @property
@@ -364,7 +368,7 @@ class Pipeline(Scope):
             self.start()
             run = self._present
             assert run is not None  # start() sets it
-        run.check_process()
+        run.guard.check_process()
         return run
 
     def _make_submitter(self, run: PipelineRun) -> Submitter:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from typing import TYPE_CHECKING, Final
 
 from actors import (
@@ -22,22 +21,17 @@ from actors import (
     JobOptions,
     Ledger,
     Metrics,
-    Role,
     StopToken,
     Submitter,
     WorkerStats,
-    role_in,
 )
-from actors.errors import (
-    ProducerError,
-    ShutdownTimeout,
-    SinkError,
-    UsedAfterFork,
-    WouldDeadlock,
-)
-from actors.events import ChildAbandoned, ChildDown, Listeners
+from actors.errors import ShutdownTimeout
+from actors.events import ChildAbandoned, ChildDown, Listeners, TreeGaveUp
 from actors.messages import WorkerDown
+from supervision.crew import Crew
 from supervision.mapping import Maps
+from supervision.pipeline_errors import RunErrors, cause_of, shown
+from supervision.pipeline_guard import Guard
 from supervision.pipeline_options import cpu_count, foreign_of
 from supervision.pipeline_tree import build_tree
 from supervision.producing import Producers
@@ -56,6 +50,7 @@ __all__ = ["PipelineRun"]
 logger = logging.getLogger("headrace.pipeline")
 
 _LEAST_TREE_TIME: Final = 0.1  # seconds that healthy threads end in
+_FALL_TIME: Final = 5.0  # seconds that a tree which ends by itself may take
 
 
 class PipelineRun:
@@ -69,7 +64,6 @@ class PipelineRun:
     def __init__(self, options: PipelineOptions, listeners: Listeners) -> None:
         self.options = options
         self.clock = options.clock
-        self.pid = os.getpid()
         self.token = StopToken(clock=self.clock, name=options.name)
         self.dispatch_token = self.token.child("dispatcher")
         self.collect_token = self.token.child("collector", shield=True)
@@ -91,6 +85,7 @@ class PipelineRun:
             listeners=listeners,
             name=options.name,
         )
+        self.guard = Guard(options.name, self.ledger)
         self.submitter = Submitter(
             self.ledger,
             JobOptions(timeout=options.timeout, retry=options.retry),
@@ -106,14 +101,16 @@ class PipelineRun:
             self.waiting.wake,
             clock=self.clock,
         )
+        self.crew = Crew(self.workers, f"{options.name}/workers")
+        self.errors = RunErrors(options.name, self.ledger.root, self.producers)
         self.stopped: Future[Report] = self.clock.future()
         self.stopped.set_running_or_notify_cancel()  # nobody's cancel() gets at it
         self.tree: SupervisorRef | None = None
         self._lock = self.clock.lock()
         self._finished = False
         self._hurry = False
+        self._falls = False
         self._tree_over = False
-        self._raised = False  # what went wrong was raised to the host once
 
     # -- start
 
@@ -122,9 +119,17 @@ class PipelineRun:
 
         Raises:
             StartFailed: If a worker's, sink's or producer's own code failed.
+            SupervisorGaveUp: If all workers of a kind raised ``Ignore``.
         """
-        self.tree = build_tree(self)
+        try:
+            self.tree = self.errors.tree = build_tree(self)
+        except BaseException:  # a producer may have brought jobs in by then
+            self._finish("it did not start")
+            raise
         self.tree.when_ended(self.tree_ended)
+        if self.token.cancelled:  # there was no tree yet to be told
+            self.end("it did not start", drain=0, grace=_FALL_TIME)
+            self.raise_errors()
 
     @property
     def finished(self) -> bool:
@@ -133,27 +138,55 @@ class PipelineRun:
 
     def on_event(self, event: object) -> None:
         """Hear what happens in the tree, on a supervisor's thread; never blocks."""
-        if isinstance(event, (ChildDown, ChildAbandoned)) and "worker" in event.child:
+        if isinstance(event, (ChildDown, ChildAbandoned)) and self.crew.has(event):
             why = event.kind if isinstance(event, ChildDown) else event.why
-            dispatcher = self.ledger.dispatcher
-            if dispatcher is not None:
-                dispatcher.tell_control(WorkerDown(event.child, event.incarnation, why))
+            self._tell_dispatcher(WorkerDown(event.child, event.incarnation, why))
         self.producers.hear(event)
         self.ledger.tell(event)
+        lost = self.crew.hear(event)
+        if lost is not None:
+            error = event.error if isinstance(event, ChildDown) else None
+            self.errors.gave_up(lost, error)
+            self._log_end(lost, error)
+            self._fall(f"it gave up: {lost}")
+        elif isinstance(event, TreeGaveUp) and event.supervisor == self.options.name:
+            self._fall(f"it gave up, and the last failure was {shown(event.error)}")
+        elif isinstance(event, ChildDown) and event.kind == "fatal":
+            self._fall(f"{event.child} ended by {shown(event.error)}")
+
+    def _tell_dispatcher(self, news: WorkerDown) -> None:
+        if self.ledger.dispatcher is not None:
+            self.ledger.dispatcher.tell_control(news)
+
+    def _fall(self, why: str) -> None:
+        """The tree ends by itself: hand back what waits before the workers stop.
+
+        What a worker has in hand is handed back too, if it obeys its token; the rest is
+        when the tree has ended.
+        """
+        self._falls = True
+        self.close_intake(why)
+        if self.tree is not None:
+            self.tree.stop_now(why, timeout=_FALL_TIME)
+        self._cancel(why)
 
     def tree_ended(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
         """The tree is over: whoever still waits is told, nothing stays open."""
-        why = f"its tree of actors ended ({exit.kind})"
-        if not self._finished and exit.kind not in ("normal", "shutdown"):
-            logger.error(
-                "%s: %s; every unfinished job is handed back",
-                self.options.name,
-                why,
-                exc_info=exit.error,
-            )
+        self.errors.exit = exit
+        why = cause_of(exit)
+        if not self._finished and exit.abnormal:
+            self._log_end(why, exit.error)
         self.token.cancel(why)
         self._tree_over = True
         self._finish(why)
+
+    def _log_end(self, why: str, error: BaseException | None) -> None:
+        logger.error(
+            "%s: %s; every unfinished job is handed back",
+            self.options.name,
+            why,
+            exc_info=error,
+        )
 
     # -- looking
 
@@ -166,44 +199,7 @@ class PipelineRun:
         capacity = self.options.capacity
         return None if capacity is None else capacity + self.workers[kind]
 
-    def check_process(self) -> None:
-        """Refuse to work in a forked copy, which has none of the threads.
-
-        Raises:
-            UsedAfterFork: Naming both processes.
-        """
-        here = os.getpid()
-        if here != self.pid:
-            msg = (
-                f"{self.options.name} was started in process {self.pid} and cannot be "
-                f"used in its forked child {here}, which has none of its threads; make "
-                "a new Pipeline there"
-            )
-            raise UsedAfterFork(msg)
-
     # -- waiting
-
-    def forbid_wait(self, what: str, *, jobs_too: bool = False) -> None:
-        """Refuse a wait on the whole from inside.
-
-        Args:
-            what: The call, for the error.
-            jobs_too: Refuse it to jobs and producers as well.
-
-        Raises:
-            WouldDeadlock: If the caller is inside the pipeline.
-        """
-        self.check_process()
-        mark = role_in(self.ledger)
-        if mark is None:
-            return
-        if mark.role in (Role.JOB, Role.PRODUCER) and not jobs_too:
-            return
-        msg = (
-            f"{what} from inside {mark.role.value} of {self.options.name} would wait "
-            "for itself; call it from the host's own thread"
-        )
-        raise WouldDeadlock(msg)
 
     def wait_for_group(self, group: Group, timeout: float | None) -> bool:
         """Wait until a group is idle or the run is over; True if it is idle."""
@@ -222,8 +218,7 @@ class PipelineRun:
         root = self.ledger.root
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         done = self.waiting.until(
-            # The producers first: what the last one brought is accepted by then.
-            lambda: self._finished or (self.producers.all_ended and self.quiet()),
+            lambda: self._finished or (self._has_done_all() and not self._falls),
             deadline,
             root,
         )
@@ -232,25 +227,12 @@ class PipelineRun:
         return done
 
     def raise_errors(self) -> None:
-        """Raise what a producer, the sink or the tree failed with, once."""
-        root = self.ledger.root
-        if self._raised:
-            return
-        error = self.producers.error
-        if error is not None:
-            self._raised = True
-            msg = f"a producer of {self.options.name} raised {error!r}"
-            raise ProducerError(msg) from error
-        if root.sink_error is not None:
-            self._raised = True
-            msg = (
-                f"the sink of {self.options.name} raised {root.sink_error!r}; results "
-                "it was not given are in report().undelivered"
-            )
-            raise SinkError(msg) from root.sink_error
-        if self._finished and self.tree is not None:
-            self._raised = True
-            self.tree.wait(0)
+        """Raise what the tree, a producer or the sink failed with, once."""
+        self.errors.raise_once(finished=self._finished)
+
+    def _has_done_all(self) -> bool:
+        # The producers first: what the last one brought is accepted by then.
+        return self.producers.all_ended and self.quiet()
 
     def quiet(self) -> bool:
         """True when all is settled and delivered, and no dropped map has more."""
@@ -371,7 +353,7 @@ class PipelineRun:
 
     def abandoned_by_host(self) -> None:
         """Nobody refers to the pipeline any more: finish its jobs, end its threads."""
-        if self._finished or self.pid != os.getpid():
+        if self._finished or self.guard.is_elsewhere:
             return
         self.end_in_background("nobody refers to it any more")
 

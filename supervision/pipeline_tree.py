@@ -11,7 +11,9 @@
      '- producers: Supervisor (one_for_one)    temporary
 
 Children start in this order, which is the order of need, and stop in the reverse.
-Refs, mailboxes and the ledger survive restarts, so nobody need fall with another.
+Refs, mailboxes and the ledger survive restarts, so nobody need fall with another.  A
+worker that fails to start again backs off for as long as another of its kind runs; see
+:mod:`supervision.crew`.  A producer that fails too often is left down alone.
 Stop tokens go from the run's own to a node ``dispatcher``, which outlives incarnations,
 from there to the dispatcher's and the workers' supervisor's, and on to each worker's.
 The collector's is shielded: it delivers what a cancel hands back.
@@ -38,8 +40,10 @@ from actors import (
     ProducerWiring,
     Worker,
     WorkerWiring,
+    current_cell,
 )
 from supervision.child_spec import ChildSpec, RestartType
+from supervision.crew import worker_name
 from supervision.strategies import Backoff, Strategy
 from supervision.supervisor import Supervisor
 
@@ -144,7 +148,7 @@ def _worker(
     engines: Callable[[str], Engine],
 ) -> ChildSpec[Any]:
     options = run.options
-    name = f"{kind.value}-worker-{place}"
+    name = worker_name(kind, place)
     io = kind is JobKind.IO
     initializer = None
     if io and options.initializer is not None:
@@ -163,6 +167,9 @@ def _worker(
         id=name,
         restart="permanent",
         backoff=Backoff(),
+        # A pipeline starts with all of them or not at all.  Begun again, it goes on
+        # with those that start; the others are tried again after their backoff.
+        required=run.tree is None,
     )
 
 
@@ -196,10 +203,24 @@ def _producer(run: PipelineRun, given: ProducerLike, name: str) -> ChildSpec[Any
     wiring = ProducerWiring(
         run.ledger,
         lambda item, token: run.submitter.submit_job(item, future=False, token=token),
-        functools.partial(run.producers.ended, spec.id),
+        functools.partial(_ended, run, spec.id),
     )
     run.producers.add(spec.id)
-    return dataclasses.replace(spec, kwargs=_wired(spec.kwargs, wiring))
+    return dataclasses.replace(
+        spec,
+        kwargs=_wired(spec.kwargs, wiring),
+        give_up="leave_down",  # else the others would end before they are exhausted
+    )
+
+
+def _ended(run: PipelineRun, name: str, error: BaseException | None) -> None:
+    """On the producer's thread: it brings no more."""
+    cell = current_cell()
+    assert cell is not None  # a producer is an actor
+    told = cell.incarnation is not None and cell.incarnation.stop_token.draining
+    if error is None and told and not run.token.draining:
+        return  # its supervisor fails, and is heard of: it was not exhausted
+    run.producers.ended(name, error)
 
 
 def _spec_of(given: ProducerLike, name: str) -> ChildSpec[Any]:

@@ -2,7 +2,8 @@
 
 A producer says itself that it has ended.  One that ends otherwise (a stop of its own,
 a crash of its thread, too many restarts) is known from its supervisor's events, so that
-nobody waits for it for ever.
+nobody waits for it for ever.  One that its supervisor stopped, because that one failed
+itself, was not exhausted: what the supervisor failed with is its error.
 
 :Runs on: ``ended`` on a producer's thread, ``hear`` on its supervisor's, the rest on
     any.
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Producers"]
 
-_FAILURES: Final = frozenset({"failed", "start_failed"})
+# Not "abandoned": only a stop, which was not asked to wait, leaves a producer behind.
+_FAILURES: Final = frozenset({"failed", "start_failed", "gave_up"})
 
 
 class Producers:
@@ -77,10 +79,17 @@ class Producers:
         """Learn from the tree of producers that said nothing themselves."""
         if not isinstance(event, (ChildDown, ChildStopped)):
             return
-        if event.supervisor != self._supervisor:
+        if event.supervisor == self._supervisor:
+            ends = [event.child] if event.kind != "shutdown" else []
+        elif f"{event.supervisor}/{event.child}" == self._supervisor:
+            with self._lock:
+                ends = list(self._going)
+        else:
             return
         if isinstance(event, ChildDown):
             failed = event.kind in _FAILURES
             self._failures[event.child] = event.error if failed else None
-        else:
-            self.ended(event.child, self._failures.pop(event.child, None))
+            return
+        error = self._failures.pop(event.child, None)
+        for name in ends:
+            self.ended(name, error)

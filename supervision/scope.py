@@ -165,7 +165,7 @@ class Scope(concurrent.futures.Executor):
             Exception: What an iterable raised, after what it gave before is settled.
         """
         run, submitter = self._bind()
-        run.forbid_wait("run()")
+        run.guard.forbid_wait("run()")
         group = Group(f"{self.name}.run", submitter.group, sink=sink)
         mine = submitter.narrowed(group, NO_OPTIONS, wait=self._patience, context=())
         error = None
@@ -212,7 +212,7 @@ class Scope(concurrent.futures.Executor):
             WouldDeadlock: From inside the pipeline.
         """
         run, submitter = self._bind()
-        run.forbid_wait("wait()", jobs_too=True)
+        run.guard.forbid_wait("wait()", jobs_too=True)
         return run.wait_for_group(submitter.group, timeout)
 
     def cancel(self, reason: str = "the scope was cancelled") -> int:
