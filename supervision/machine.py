@@ -214,12 +214,13 @@ class Machine(Moves):
         elif self._fails_the_tree(child, was, exit_):
             failure = start_failure(self.name, child.id, exit_.error)
             self._begin_stop(Exit("start_failed", failure, exit_.traceback))
-        request = child.start_request
-        if request is not None and exit_.kind != "ignored":
-            child.discarded |= not request.keeps_spec
+        asked_for = child.start_request is not None
+        if asked_for and was is State.STOPPING and self._is_of_a_stopping_group(child):
+            # Not its own failure: it may start with its group, and is answered then.
+            asked_for = not child.spec.restart.comes_back(exit_.kind, asked=True)
         if self._drains_on(child, exit_):
             self._drain_on(child, exit_)
-        elif self.mode is Mode.STOPPING or child.ordered_down or request is not None:
+        elif self.mode is Mode.STOPPING or child.ordered_down or asked_for:
             self._finalize(child)
         else:
             self._follow(child, was, exit_)
@@ -258,8 +259,9 @@ class Machine(Moves):
         self._start(child)
 
     def _follow(self, child: Child, was: State, exit_: Exit) -> None:
-        group, asked = child.group, was is State.STOPPING
-        if group is not None and not group.starting:  # its group is being stopped
+        asked = was is State.STOPPING
+        decided = not asked and exit_.directive in {"stop", "escalate"}
+        if self._is_of_a_stopping_group(child) and not decided:
             if child.spec.restart.comes_back(exit_.kind, asked=asked):
                 self._become(child, State.RESTARTING)
             else:
@@ -280,6 +282,10 @@ class Machine(Moves):
             self._finalize(child)
         else:
             self._give_up(child, verdict, exit_)
+
+    @staticmethod
+    def _is_of_a_stopping_group(child: Child) -> bool:
+        return child.group is not None and not child.group.starting
 
     def _give_up(self, child: Child, verdict: Verdict, exit_: Exit) -> None:
         self._become(child, State.RESTARTING)
@@ -360,8 +366,8 @@ class Machine(Moves):
     def _step_of(self, group: Group) -> bool:
         if not group.starting:
             last = group.last_live()
-            if last is not None:
-                return self._stop_unless_asked(last)
+            if last is not None:  # one that has failed ends by itself, or is abandoned
+                return last.state is not State.FAILING and self._stop_unless_asked(last)
             if group.at is not None:
                 return False
             group.begin_to_start()

@@ -245,6 +245,9 @@ class Moves(ABC):
         child.draining = False
         self._become(child, State.UNDEFINED)
         exit_ = child.exit or Exit("shutdown")
+        request = child.start_request
+        if request is not None and exit_.kind != "ignored":
+            child.discarded |= not request.keeps_spec
         self._hands.finalize(child, exit_)
         self._hands.emit(ChildStopped(*self._who(child), exit_.kind))
         if child.is_gone:
