@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from concurrent.futures import TimeoutError as NotInTime
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from actors import Exit, UsedAfterFork, WouldDeadlock, current_cell
+from actors import ActorDeadError, Exit, UsedAfterFork, WouldDeadlock, current_cell
 from supervision import tree_exit
 from supervision.caller import Caller
 from supervision.children_ref import ChildrenRef
-from supervision.errors import StartFailed, SupervisorGaveUp
+from supervision.errors import ChildNotFound, StartFailed, SupervisorGaveUp
 from supervision.snapshot import take_snapshot
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class SupervisorRef(ChildrenRef):
     def shutdown(self, timeout: float | None = None) -> bool:
         """Stop the children in reverse order, then the supervisor; wait for it.
 
-        Called again, by anybody, it waits for the same ending.
+        Called again, by anybody, it waits for the same ending.  A nested supervisor is
+        stopped as by ``terminate_child`` of the one above it: it does not come back.
 
         Args:
             timeout: Seconds for the whole tree; it cuts each child's own limit.
@@ -120,8 +121,13 @@ class SupervisorRef(ChildrenRef):
             WouldDeadlock: If called by an actor of the tree; ``stop_now`` is allowed.
         """
         self._refuse_from_inside("shutdown")
-        self.cell.stop_now("shutdown", deadline=self._deadline(timeout))
-        return self._has_ended(None if timeout is None else timeout + MARGIN)
+        limit = None if timeout is None else timeout + MARGIN
+        above: Any = self.cell.parent
+        if above is None:
+            self.cell.stop_now("shutdown", deadline=self._deadline(timeout))
+        elif not self._is_shut_down_by(above.ref, timeout, limit):
+            return False
+        return self._has_ended(limit)
 
     def stop_now(self, reason: str, *, timeout: float = STOP_NOW_LIMIT) -> None:
         """Have the tree give up what it holds and end; never blocks.
@@ -223,6 +229,21 @@ class SupervisorRef(ChildrenRef):
 
     def _deadline(self, timeout: float | None) -> float | None:
         return None if timeout is None else self.cell.clock.monotonic() + timeout
+
+    def _is_shut_down_by(
+        self, above: SupervisorRef, timeout: float | None, limit: float | None
+    ) -> bool:
+        """Have the supervisor above stop it: that one alone can call a restart off."""
+        deadline = self._deadline(timeout)
+        if deadline is not None:
+            self.tell_control(Budget(self.cell.number, deadline))
+        try:
+            above.terminate_child(self, timeout=_limit(limit))
+        except TimeoutError:
+            return False
+        except (ChildNotFound, ActorDeadError):  # it ended, or it ends with that one
+            pass
+        return True
 
     def _has_ended(self, timeout: float | None) -> bool:
         try:
