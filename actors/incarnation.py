@@ -13,6 +13,7 @@ posts exactly one report of its end, whatever ended it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, final
@@ -35,11 +36,7 @@ from actors.exits import (
 )
 from actors.future import complete
 from actors.mailbox import LeaseRevoked
-from actors.ref import (
-    ActorAbandoned,
-    StopMarker,
-    current_incarnation,
-)
+from actors.ref import ActorAbandoned, StopMarker, current_incarnation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,7 +186,7 @@ class Incarnation:
         current_incarnation.set(self)
         exit_ = Exit("fatal", SystemError("the thread left without an exit"))
         try:
-            exit_ = self._live()
+            exit_ = self._decided(self._live())
         except LeaseRevoked:
             exit_ = Exit("abandoned")
         except ClockClosed:
@@ -201,6 +198,14 @@ class Incarnation:
             self._end(exit_)
         if self.escaping is not None:
             raise self.escaping
+
+    def _decided(self, exit_: Exit) -> Exit:
+        """Ask the decider about a failure that it has not heard of."""
+        if exit_.directive or exit_.kind not in _DECIDED or exit_.error is None:
+            return exit_
+        answer = self.decide(exit_.error)
+        directive = None if answer == "resume" else answer
+        return dataclasses.replace(exit_, directive=directive)
 
     def _end(self, exit_: Exit) -> None:
         """Post the one report of this incarnation, whatever ended it."""
@@ -214,14 +219,9 @@ class Incarnation:
         if self.cell.gate is not None:  # not yet, if no hook was to run
             self.cell.gate.turn_away(self.lease)
         actor, self.actor = self.actor, None
-        error, directive = exit_.error, exit_.directive
-        if self.escaping is None and error is not None:
-            if directive is None and exit_.kind in _DECIDED:
-                directive = self.decide(error)
-                directive = None if directive == "resume" else directive
-            text = strip(error)  # stripped before, if it came from a child's exit
-            text = exit_.traceback or text
-            exit_ = Exit(exit_.kind, error, text, exit_.message, directive)
+        if self.escaping is None and exit_.error is not None:
+            text = strip(exit_.error)  # stripped before, if it is of a child's exit
+            exit_ = dataclasses.replace(exit_, traceback=exit_.traceback or text)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
         return exit_
