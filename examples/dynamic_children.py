@@ -109,7 +109,6 @@ def main() -> None:
         hear("ada")
         dial("eve")
         say("eve", "hello")
-        print(tree.ref(pool).count_children())
         tree.stop()
         hear("eve")
 
