@@ -11,7 +11,9 @@ import pytest
 
 from actors import Cell, JobFuture, Ledger
 from actors._bounded import Bounded
+from actors._remains import Remains
 from actors.testing import explore
+from supervision.pipeline_run import PipelineRun
 from tests.supervision.hard_places import PLACES
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def leave_whoever_waits(tickets: Any, readers: Any) -> None:
         reader.put(None)
 
 
-def refuse_nobody(self: Cell, envelope: Any) -> None:
+def refuse_nobody(self: Remains, envelope: Any) -> None:
     """Leave an ask without its answer."""
 
 
@@ -54,8 +56,8 @@ def shut_nothing(self: Ledger, why: str) -> bool:
     return self.root.idle
 
 
-def close_nothing(self: Ledger, why: str, *, inside_too: bool = False) -> None:
-    """Let jobs in for ever."""
+def end_nothing(self: PipelineRun, *moments: Any) -> None:
+    """Leave the tree as it is."""
 
 
 def say_yes(self: JobFuture) -> bool:
@@ -65,9 +67,9 @@ def say_yes(self: JobFuture) -> bool:
 
 FAULTS: dict[str, tuple[type[Any], str, Callable[..., Any]]] = {
     "mailbox_close": (Bounded, "_wake_all", staticmethod(leave_whoever_waits)),
-    "restart_during_put": (Cell, "_refuse", refuse_nobody),
+    "restart_during_put": (Remains, "refuse", refuse_nobody),
     "stop_during_start": (Cell, "answer_stops", answer_nobody),
-    "pipeline_stop_during_start": (Ledger, "close_intake", close_nothing),
+    "pipeline_stop_during_start": (PipelineRun, "_end_tree", end_nothing),
     "settle_against_cancel": (JobFuture, "cancel_unless_begun", say_yes),
     "drain_against_submit": (Ledger, "close_if_idle", shut_nothing),
 }
