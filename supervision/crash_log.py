@@ -33,6 +33,7 @@ from actors.events import (
     TreeGaveUp,
     TreeShutsDown,
 )
+from supervision.errors import shown
 
 if TYPE_CHECKING:
     from actors.clock import Clock
@@ -291,9 +292,5 @@ def _used_up(event: TreeGaveUp | ChildLeftDown) -> str:
 
 
 def _shown(error: BaseException | None) -> str:
-    """An error in a line; one that cannot be shown still has its type."""
-    try:
-        text = repr(error)
-    except Exception:  # noqa: BLE001  # the host's class
-        text = f"{type(error).__name__}, which cannot be shown"
+    text = shown(error)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -85,7 +85,15 @@ def start_failure(
     supervisor: str, child_id: str, cause: BaseException | None
 ) -> StartFailed:
     """What a supervisor ends with when one of its children does not start."""
-    message = f"child {child_id!r} of {supervisor} did not start: {cause!r}"
+    message = f"child {child_id!r} of {supervisor} did not start: {shown(cause)}"
     failure = StartFailed(message, child_id)
     failure.__cause__ = cause
     return failure
+
+
+def shown(error: BaseException | None) -> str:
+    """An error in words; one that cannot be shown still has its type."""
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001  # the host's class
+        return f"{type(error).__name__}, which cannot be shown"
