@@ -215,6 +215,11 @@ class ChildrenRef(ActorRef[Any]):
 
     # -- helpers
 
+    def order_termination(self, child: Known) -> None:
+        """Have a child terminated, and do not wait for it."""
+        reply: Future[Any] = self.cell.clock.future()
+        self.tell_control(Request("terminate", self._id_of(child), reply))
+
     def _id_of(self, child: Known) -> str:
         if isinstance(child, str):
             return child

@@ -8,14 +8,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from actors import ActorDeadError, Exit, UsedAfterFork, WouldDeadlock, current_cell
+from actors import (
+    ActorDeadError,
+    Exit,
+    Phase,
+    UsedAfterFork,
+    WouldDeadlock,
+    current_cell,
+)
 from supervision import tree_exit
 from supervision.caller import Caller
 from supervision.children_ref import ChildrenRef
-from supervision.errors import ChildNotFound, StartFailed, SupervisorGaveUp
+from supervision.errors import ChildNotFound, StartFailed, SupervisorGaveUp, shown
 from supervision.snapshot import take_snapshot
 
 if TYPE_CHECKING:
@@ -107,6 +115,9 @@ class SupervisorRef(ChildrenRef):
     def shutdown(self, timeout: float | None = None) -> bool:
         """Stop the children in reverse order, then the supervisor; wait for it.
 
+        All stop tokens of the tree show DRAIN; each child's is cancelled when its turn
+        comes.  Messages that wait in its mailbox then are not handled.
+
         Called again, by anybody, it waits for the same ending.  A nested supervisor is
         stopped as by ``terminate_child`` of the one above it: it does not come back.
 
@@ -124,7 +135,8 @@ class SupervisorRef(ChildrenRef):
         limit = None if timeout is None else timeout + MARGIN
         above: Any = self.cell.parent
         if above is None:
-            self.cell.stop_now("shutdown", deadline=self._deadline(timeout))
+            deadline = self._deadline(timeout)
+            self.cell.stop_now("shutdown", deadline=deadline, phase=Phase.DRAIN)
         elif not self._is_shut_down_by(above.ref, timeout, limit):
             return False
         return self._has_ended(limit)
@@ -132,11 +144,25 @@ class SupervisorRef(ChildrenRef):
     def stop_now(self, reason: str, *, timeout: float = STOP_NOW_LIMIT) -> None:
         """Have the tree give up what it holds and end; never blocks.
 
+        All stop tokens are cancelled at once: a child that obeys its own may end before
+        its turn.
+
+        A nested supervisor does not come back, as after ``shutdown``.
+
         Args:
             reason: Why, in words.
             timeout: Seconds for the whole tree.
         """
-        self.cell.stop_now(reason, deadline=self._deadline(timeout))
+        above: Any = self.cell.parent
+        if above is None:
+            self.cell.stop_now(reason, deadline=self._deadline(timeout))
+            return
+        self.stop_token.cancel(reason)
+        self.tell_control(
+            Budget(self.cell.number, self.cell.clock.monotonic() + timeout)
+        )
+        with contextlib.suppress(ChildNotFound):
+            above.ref.order_termination(self)
 
     def stop(  # type: ignore[override]  # as Pykka's, and the time is the tree's too
         self, *, block: bool = True, timeout: float | None = None
@@ -269,9 +295,10 @@ class SupervisorRef(ChildrenRef):
             return None
         if exit_.kind == "fatal" and exit_.error is not None:
             return exit_.error
-        message = f"{self.board.name} gave up; the last failure was {exit_.error!r}"
+        error = shown(exit_.error)
+        message = f"{self.board.name} gave up; the last failure was {error}"
         if exit_.kind != "gave_up":
-            message = f"{self.board.name} ended ({exit_.kind}): {exit_.error!r}"
+            message = f"{self.board.name} ended ({exit_.kind}): {error}"
         elif exit_.error is None:
             message = f"{self.board.name} gave up; a permanent child stopped too often"
         gave_up = SupervisorGaveUp(message)

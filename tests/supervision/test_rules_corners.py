@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
 
-from actors import ActorDeadError, WouldDeadlock
+from actors import ActorDeadError, StopToken, WouldDeadlock
 from actors.events import ChildDown, ChildFailing, TreeGaveUp
 from actors.testing import Gate
 from supervision import (
     Backoff,
+    ChildRestarting,
+    ChildRunning,
     ChildSpec,
     StartFailed,
     Supervisor,
@@ -456,6 +459,7 @@ def test_messages_of_last_hooks_are_accounted_for(
     tree = nursery.grow([nursery.spec("a", kid_class=Talking)])
     tree.ref("a").tell(boom)
     tree.ref("a").ask("x")
+    clock.settle()
     tree.shutdown()
 
     assert "a got from on_failure" in nursery.log
@@ -502,3 +506,164 @@ def test_supervisor_that_fails_in_the_middle_of_a_group_restart_leaves_no_orphan
     assert len(ours.of(ChildDown)) == len(
         {(e.supervisor, e.child, e.incarnation) for e in ours.of(ChildDown)}
     )
+
+
+def test_stop_now_of_a_nested_tree_is_for_good_in_each_state(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
+    """R48, R62, R63: also in its backoff, from within, and again."""
+    specs = [
+        ChildSpec(
+            Supervisor,
+            ("one_for_one", [nursery.spec(f"{name} x")]),
+            {"intensity": 0},
+            id=name,
+            restart="permanent",
+            backoff=SLOW,
+        )
+        for name in ("waits", "runs", "within")
+    ]
+    with nursery.grow(specs) as tree:
+        nested = {spec.id: below(tree, spec.id) for spec in specs}
+        nested["waits"].ref("waits x").tell(boom)
+        clock.settle()
+        nested["within"].ref("within x").ask(
+            lambda kid: nested["within"].stop_now("from within")
+        )
+        for name in ("waits", "runs", "runs"):
+            nested[name].stop_now("enough")
+        clock.advance(100)
+
+        assert [child.state for child in tree.which_children()] == ["undefined"] * 3
+        assert tree.zombies() == ()
+
+
+class Unspeakable(Exception):
+    """Can neither be printed nor shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not even its name")
+
+    __repr__ = __str__
+
+
+def test_error_that_cannot_be_shown_is_an_error_like_others(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
+    """R28, R29, R36, R43: in a start, in an added child, in the last failure."""
+
+    def fail(kid: Any) -> None:
+        raise Unspeakable
+
+    with pytest.raises(StartFailed, match="Unspeakable") as unstarted:
+        nursery.grow(["a", nursery.spec("b", fail)])
+    assert isinstance(unstarted.value.__cause__, Unspeakable)
+
+    tree = nursery.grow("ab", intensity=1)
+    with pytest.raises(StartFailed, match="Unspeakable"):
+        tree.start_child(nursery.spec("c", fail))
+    tree.ref("a").tell(fail)
+    clock.settle()
+    assert states(tree) == "a running 2, b running 1"
+    tree.ref("a").tell(fail)
+    with pytest.raises(SupervisorGaveUp, match="Unspeakable") as gave_up:
+        tree.wait()
+    assert isinstance(gave_up.value.__cause__, Unspeakable)
+
+
+def test_requests_to_a_nested_tree_that_goes_down_are_answered(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R62, R63, R75: those that it served, with its end; later ones, by the next."""
+    gate = Gate()
+    answers: list[Any] = []
+    inner = ChildSpec(
+        Supervisor,
+        ("one_for_one", [ours.spec("x")]),
+        {"intensity": 0},
+        id="inner",
+        backoff=SLOW,
+    )
+
+    def add(spec: ChildSpec[Any]) -> None:
+        try:
+            answers.append(below(tree, "inner").start_child(spec))
+        except (StartFailed, ActorDeadError) as error:
+            answers.append(error)
+
+    with ours.grow(["a", inner]) as tree:
+        hangs = ours.spec("n", lambda kid: gate.pass_through(), shutdown=2)
+        first = clock.thread(add, args=[hangs])
+        first.start()
+        gate.wait_arrived()
+        below(tree, "inner").ref("x").tell(boom)
+        clock.advance(2)
+        assert clock.join(first, 0)
+        assert isinstance(answers[0], StartFailed | ActorDeadError)
+
+        second = clock.thread(add, args=[ours.spec("m")])
+        second.start()
+        clock.advance(9.9)
+        assert len(answers) == 1
+        clock.advance(0.1)
+        assert clock.join(second, 0)
+        assert answers[1].ask("alive") == "alive"
+        clock.settle()
+        assert states(below(tree, "inner")) == "x running 1, m running 1"
+        gate.open()
+
+
+def test_administration_in_a_storm_of_group_restarts_ends_in_peace(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
+    """R21, R48, R52, R75: whatever came first, each child is up or was terminated."""
+
+    def administer() -> None:
+        for _ in range(3):
+            with contextlib.suppress(ChildRunning, ChildRestarting, StartFailed):
+                tree.terminate_child("b")
+                tree.restart_child("b")
+
+    def crash() -> None:
+        for name in "aabca":
+            with contextlib.suppress(ActorDeadError):
+                tree.ref(name).tell(boom)
+
+    with nursery.grow("abc", "rest_for_one", intensity=50) as tree:
+        threads = [clock.thread(each) for each in (administer, crash) * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            clock.join(thread)
+        clock.settle()
+
+        found = {child.id: child.state for child in tree.which_children()}
+        assert found["a"] == found["c"] == "running"
+        if found["b"] != "running":
+            assert found["b"] == "undefined"
+            tree.restart_child("b")
+        for name in "abc":
+            assert tree.ref(name).ask("alive") == "alive"
+
+
+def test_token_of_an_earlier_incarnation_or_a_host_stops_nobody_else(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R82, R88: an old token is of the past; a signalled parent is shown, no stop."""
+    host = StopToken(name="host")
+    with ours.grow("ab", token=host) as tree:
+        old: Any = tree.ref("a").ask(lambda kid: kid.stop_token)
+        tree.ref("a").tell(boom)
+        tree.ref("a").ask("alive")
+        old.cancel("late")
+        assert not tree.ref("a").ask(lambda kid: kid.stop_token.cancelled)
+        assert not tree.stop_token.cancelled
+
+        host.cancel("the host has enough")
+        assert tree.ref("a").ask(lambda kid: kid.stop_token.cancelled)
+        tree.ref("b").tell(boom)
+        assert tree.ref("b").ask(lambda kid: kid.stop_token.reason) == (
+            "the host has enough"
+        )
+        clock.settle()
+        assert states(tree) == "a running 2, b running 2"
