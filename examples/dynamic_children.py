@@ -90,7 +90,7 @@ def main() -> None:
         print(f"{name}: {clients[name].readline().rstrip() or '(closed)'}")
 
     def dial(name: str) -> None:
-        with socket.create_connection(listener.getsockname()) as peer:
+        with socket.create_connection(listener.getsockname(), timeout=10) as peer:
             clients[name] = peer.makefile("rw")
         hear(name)
 
