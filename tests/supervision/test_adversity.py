@@ -103,7 +103,7 @@ def test_ask_of_a_sibling_that_starts_at_the_same_time_is_answered(
 def test_tell_from_on_stop_to_a_sibling_that_has_stopped_is_an_error_of_the_hook(
     ours: Nursery,
 ) -> None:
-    # R55 R68
+    """R55, R68: it is dead by then, and says so."""
     errors: list[BaseException] = []
 
     class Farewell(Kid):
@@ -128,7 +128,8 @@ def test_tell_from_on_stop_to_a_sibling_that_has_stopped_is_an_error_of_the_hook
 def test_tell_from_on_stop_to_a_sibling_that_comes_back_is_kept_for_it(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R3 R39
+    """R3, R39: its next incarnation gets it."""
+
     class Farewell(Kid):
         sibling: ActorRef[Any]
 
@@ -149,7 +150,7 @@ def test_tell_from_on_stop_to_a_sibling_that_comes_back_is_kept_for_it(
 def test_cycle_of_asks_is_broken_by_the_stop_of_the_tree(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R58: each waits for the other, and neither looks at its token
+    """R58: each waits for the other, and neither looks at its token."""
     asked: list[BaseException] = []
     gate = Gate()
 
@@ -186,7 +187,7 @@ def test_cycle_of_asks_is_broken_by_the_stop_of_the_tree(
 def test_stop_of_a_child_during_its_backoff_is_honoured(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R16 R65
+    """R16, R65: by its next incarnation."""
     backoff = Backoff(initial=10, maximum=10, first_immediate=False)
     with ours.grow([ours.spec("a", backoff=backoff)], intensity=9) as tree:
         tree.ref("a").tell(boom)
@@ -202,7 +203,7 @@ def test_stop_of_a_child_during_its_backoff_is_honoured(
 def test_budget_holds_while_a_start_and_a_group_restart_are_pending(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R32 R57 R63
+    """R32, R57, R63: two seconds for all of it."""
     gate = Gate()
 
     def hang_later(kid: Kid) -> None:
@@ -227,7 +228,7 @@ def test_budget_holds_while_a_start_and_a_group_restart_are_pending(
 def test_stop_all_during_the_start_ends_the_tree(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R63 R66
+    """R63, R66: whoever starts it is told."""
     gate = Gate()
     raised: list[BaseException] = []
 
@@ -256,7 +257,8 @@ def test_stop_all_during_the_start_ends_the_tree(
 def test_nested_supervisors_that_give_up_at_once_count_once_each(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R42 R53
+    """R42, R53: each is a failure of its own."""
+
     def inner(name: str) -> ChildSpec[Any]:
         return ChildSpec(
             Supervisor,
@@ -284,7 +286,7 @@ def test_nested_supervisors_that_give_up_at_once_count_once_each(
 def test_budget_for_one_incarnation_does_not_hurry_the_next(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R12 R57
+    """R19, R57: it is of the incarnation that it was meant for."""
     gate = Gate()
     inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("kid")]), id="inner")
     tree = ours.grow([inner])
@@ -307,7 +309,7 @@ def test_budget_for_one_incarnation_does_not_hurry_the_next(
 def test_slow_kwargs_are_part_of_the_start_and_its_timeout(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R27 R31
+    """R27, R31: they run on the child's thread."""
     gate = Gate()
 
     def slow(siblings: Any) -> Any:
@@ -330,7 +332,8 @@ def test_slow_kwargs_are_part_of_the_start_and_its_timeout(
 def test_restart_loop_of_one_child_starves_neither_stop_nor_others(
     ours: Nursery,
 ) -> None:
-    # R21 R30
+    """R21, R30: they are served in turn."""
+
     def fail_later(kid: Kid) -> None:
         if kid.incarnation > 1:
             raise OSError("no")
@@ -350,7 +353,7 @@ def test_restart_loop_of_one_child_starves_neither_stop_nor_others(
 def test_full_mailbox_of_a_child_in_backoff_refuses_who_does_not_wait(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R14
+    """R14: at its bound."""
     backoff = Backoff(initial=10, maximum=10, first_immediate=False)
     child = ours.spec("a", backoff=backoff, capacity=2)
     with ours.grow([child], intensity=9) as tree:
@@ -369,7 +372,7 @@ def test_full_mailbox_of_a_child_in_backoff_refuses_who_does_not_wait(
 
 
 def test_children_live_on_the_clock_that_the_tree_was_given() -> None:
-    # R90: not on the ambient one
+    """R90: not on the ambient one."""
     given = SystemClock()
     kid = ChildSpec(Kid, ([], "kid"), id="kid")
     inner = ChildSpec(Supervisor, ("one_for_one", [kid]), id="inner")
@@ -401,7 +404,7 @@ def _crash(tree: SupervisorRef, times: int) -> None:
 
 @pytest.mark.slow
 def test_thousands_of_restarts_leave_nothing_behind() -> None:
-    # R51 R52 R86
+    """R51, R52, R86: no object, no thread, no token."""
     spec = ChildSpec(Plain)
     options: Any = {"intensity": 10**6, "period": 0.001, "clock": SYSTEM_CLOCK}
     with Supervisor.start("one_for_one", [spec], **options) as tree:

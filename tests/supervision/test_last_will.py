@@ -17,6 +17,7 @@ from tests.supervision.kids import Nursery, below, boom, states
 def test_bug_in_a_supervisor_stops_its_children_in_order(
     ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R54: as a stop would."""
     tree = ours.grow("abc")
     ours.take()
 
@@ -36,6 +37,7 @@ def test_bug_in_a_supervisor_stops_its_children_in_order(
 def test_broken_machine_stops_all_at_once(
     ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R54: if nothing else can be done."""
     tree = ours.grow("ab")
 
     def broken(self: Any, *args: Any) -> None:
@@ -54,6 +56,7 @@ def test_broken_machine_stops_all_at_once(
 def test_nested_supervisor_is_restarted_after_a_bug(
     ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R53, R54: it is a child like others."""
     inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
     whole = Machine.failing
     with ours.grow([inner]) as tree:
@@ -73,6 +76,7 @@ def test_nested_supervisor_is_restarted_after_a_bug(
 def test_supervisor_left_behind_in_its_start_stops_its_children(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R31, R54: its thread still answers for them."""
     gate = Gate()
     slow = ours.spec("y", on_start=lambda kid: gate.pass_through(), shutdown=3)
     inner = ChildSpec(

@@ -20,6 +20,7 @@ from tests.supervision.machine_kit import BOOM, FAILED, SHUTDOWN, Inner, Plain, 
 
 
 def test_each_child_starts_when_the_one_before_it_runs() -> None:
+    """R26: in the order of the specs."""
     tree = Tree().begin()
 
     assert tree.take() == "start a"
@@ -33,6 +34,7 @@ def test_each_child_starts_when_the_one_before_it_runs() -> None:
 
 
 def test_parallel_start_waits_for_none() -> None:
+    """R26: where that is asked for."""
     tree = Tree(start="parallel").begin()
 
     assert tree.take() == "start a, start b, start c"
@@ -52,6 +54,7 @@ def test_supervisor_without_children_is_ready_and_ends_at_once() -> None:
 
 
 def test_stop_is_the_reverse_and_waits_for_each() -> None:
+    """R55: one after the other."""
     tree = Tree().up()
 
     tree.stop()
@@ -67,6 +70,7 @@ def test_stop_is_the_reverse_and_waits_for_each() -> None:
 
 
 def test_stop_twice_is_one_stop() -> None:
+    """R62: the second changes nothing."""
     tree = Tree().up()
 
     tree.stop()
@@ -77,6 +81,7 @@ def test_stop_twice_is_one_stop() -> None:
 
 
 def test_start_failure_unwinds_what_had_started() -> None:
+    """R28: in reverse, and no other starts."""
     tree = Tree().begin()
     tree.started("a", "b")
     tree.take()
@@ -94,6 +99,7 @@ def test_start_failure_unwinds_what_had_started() -> None:
 
 
 def test_start_timeout_is_a_start_failure_with_the_thread_abandoned() -> None:
+    """R31: as any start that failed."""
     tree = Tree("ab").begin()
     tree.started("a")
     tree.take()
@@ -108,6 +114,7 @@ def test_start_timeout_is_a_start_failure_with_the_thread_abandoned() -> None:
 
 
 def test_stop_during_start_starts_nothing_more() -> None:
+    """R32, R63: it does not wait for the start."""
     tree = Tree().begin()
     tree.started("a")
     tree.take()
@@ -122,6 +129,7 @@ def test_stop_during_start_starts_nothing_more() -> None:
 
 
 def test_no_thread_for_a_first_start_is_a_start_failure() -> None:
+    """R34: of the tree."""
     tree = Tree("a")
     tree.hands.no_thread.add("a")
 
@@ -131,6 +139,7 @@ def test_no_thread_for_a_first_start_is_a_start_failure() -> None:
 
 
 def test_ignored_child_is_no_failure() -> None:
+    """R33: the next one starts."""
     tree = Tree("ab").begin()
 
     tree.down("a", Exit("ignored"))
@@ -152,6 +161,7 @@ def test_ignored_child_is_no_failure() -> None:
     ],
 )
 def test_group_stops_in_reverse_and_starts_in_order(strategy: str, calls: str) -> None:
+    """R39: by strategy."""
     tree = Tree(strategy=strategy).up()
 
     tree.down("b")
@@ -167,6 +177,7 @@ def test_group_stops_in_reverse_and_starts_in_order(strategy: str, calls: str) -
 
 
 def test_restart_goes_through_the_queue_of_the_supervisor() -> None:
+    """R21, R30: behind what waits there."""
     tree = Tree("a").up()
 
     tree.down("a")
@@ -178,6 +189,7 @@ def test_restart_goes_through_the_queue_of_the_supervisor() -> None:
 
 
 def test_temporary_sibling_of_a_group_restart_is_removed() -> None:
+    """R40: it is not restarted."""
     temporary = ChildSpec(Plain, id="b", restart="temporary")
     tree = Tree(strategy="one_for_all", specs={"b": temporary}).up()
 
@@ -192,6 +204,7 @@ def test_temporary_sibling_of_a_group_restart_is_removed() -> None:
 
 
 def test_other_child_that_fails_in_a_group_start_becomes_the_trigger() -> None:
+    """R41: all stop once more."""
     tree = Tree(strategy="one_for_all").up()
     tree.down("a")
     tree.down("c", SHUTDOWN)
@@ -211,6 +224,7 @@ def test_other_child_that_fails_in_a_group_start_becomes_the_trigger() -> None:
 
 
 def test_rest_for_one_start_failure_leaves_those_before_it() -> None:
+    """R41: only the rest stops once more."""
     tree = Tree(strategy="rest_for_one").up()
     tree.down("a")
     tree.down("c", SHUTDOWN)
@@ -227,6 +241,7 @@ def test_rest_for_one_start_failure_leaves_those_before_it() -> None:
 
 
 def test_crash_of_an_earlier_child_widens_the_group() -> None:
+    """R39: there is one group at last."""
     tree = Tree(strategy="rest_for_one").up()
     tree.down("b")
     assert tree.take() == "stop c"
@@ -241,6 +256,7 @@ def test_crash_of_an_earlier_child_widens_the_group() -> None:
 
 
 def test_sibling_that_ends_normally_by_itself_stays_down() -> None:
+    """R35, R39: a group does not bring it back."""
     tree = Tree(strategy="one_for_all").up()
     tree.down("a")  # c is asked to stop; b not yet
 
@@ -253,6 +269,7 @@ def test_sibling_that_ends_normally_by_itself_stays_down() -> None:
 
 
 def test_failing_restart_is_counted_and_tried_again_until_the_limit() -> None:
+    """R30, R42: each try is one failure."""
     tree = Tree("a", intensity=2).up()
 
     tree.down("a")
@@ -267,6 +284,7 @@ def test_failing_restart_is_counted_and_tried_again_until_the_limit() -> None:
 
 
 def test_no_thread_for_a_restart_is_tried_again() -> None:
+    """R34: and counted."""
     tree = Tree("a").up()
     tree.hands.no_thread.add("a")
 
@@ -278,6 +296,7 @@ def test_no_thread_for_a_restart_is_tried_again() -> None:
 
 
 def test_start_failure_of_a_child_that_was_up_does_not_fail_the_tree() -> None:
+    """R30: although the tree still starts."""
     tree = Tree("ab").begin()
     tree.started("a")
     tree.down("a")
@@ -292,6 +311,7 @@ def test_start_failure_of_a_child_that_was_up_does_not_fail_the_tree() -> None:
 
 
 def test_group_starts_together_after_the_delay_of_its_trigger() -> None:
+    """R47: its siblings stop at once."""
     slow = ChildSpec(Plain, id="a", backoff=Backoff(initial=2, first_immediate=False))
     tree = Tree("ab", "one_for_all", {"a": slow}).up()
 
@@ -306,6 +326,7 @@ def test_group_starts_together_after_the_delay_of_its_trigger() -> None:
 
 
 def test_widened_group_keeps_the_later_moment() -> None:
+    """R47: nobody starts early."""
     slow = ChildSpec(Plain, id="b", backoff=Backoff(initial=2, first_immediate=False))
     tree = Tree("ab", "rest_for_one", {"b": slow}).up()
     tree.down("b")
@@ -319,6 +340,7 @@ def test_widened_group_keeps_the_later_moment() -> None:
 
 
 def test_backoff_follows_the_formula_and_resets() -> None:
+    """R44, R45: by the moments it is told."""
     backoff = Backoff(initial=1, maximum=4, jitter=0, reset_after=10)
     tree = Tree("a", specs={"a": ChildSpec(Plain, id="a", backoff=backoff)}).up()
 
@@ -334,6 +356,7 @@ def test_backoff_follows_the_formula_and_resets() -> None:
 
 
 def test_stale_notices_change_nothing() -> None:
+    """R19: of an earlier incarnation, of another state."""
     tree = Tree("a").up()
     tree.down("a")
     tree.advance(0)
@@ -354,6 +377,7 @@ def test_stale_notices_change_nothing() -> None:
 
 
 def test_child_that_hangs_in_its_failure_is_abandoned_and_replaced() -> None:
+    """R37, R38: after its shutdown time."""
     tree = Tree("a").up()
 
     tree.failing("a")
@@ -365,6 +389,7 @@ def test_child_that_hangs_in_its_failure_is_abandoned_and_replaced() -> None:
 
 
 def test_child_that_does_not_stop_is_abandoned_and_the_stop_goes_on() -> None:
+    """R58: and nobody waits for it again."""
     tree = Tree("ab").up()
 
     tree.stop()
@@ -374,6 +399,7 @@ def test_child_that_does_not_stop_is_abandoned_and_the_stop_goes_on() -> None:
 
 
 def test_down_wins_over_an_abandon_that_came_too_late() -> None:
+    """R36, R58: it ended first."""
     tree = Tree("a").up()
     tree.hands.abandon = lambda child, why: None
 
@@ -389,6 +415,7 @@ def test_down_wins_over_an_abandon_that_came_too_late() -> None:
     ("busy", "calls"), [(True, "stop a, abandon a, close a"), (False, "stop a")]
 )
 def test_limit_of_0_gives_up_at_once_only_when_busy(busy: bool, calls: str) -> None:
+    """R56: who is idle has a moment."""
     tree = Tree("a", specs={"a": ChildSpec(Plain, id="a", shutdown=0)}).up()
     tree.hands.busy_ids = {"a"} if busy else set()
 
@@ -398,6 +425,7 @@ def test_limit_of_0_gives_up_at_once_only_when_busy(busy: bool, calls: str) -> N
 
 
 def test_no_limit_waits_for_ever() -> None:
+    """R56: None."""
     tree = Tree("a", specs={"a": ChildSpec(Plain, id="a", shutdown=None)}).up()
 
     tree.stop()
@@ -407,6 +435,7 @@ def test_no_limit_waits_for_ever() -> None:
 
 
 def test_budget_cuts_each_limit() -> None:
+    """R57: to what is left."""
     tree = Tree("ab").up()
 
     tree.stop(deadline=3.0)
@@ -421,6 +450,7 @@ def test_budget_cuts_each_limit() -> None:
 
 
 def test_later_stop_can_only_shorten_the_budget() -> None:
+    """R57, R62: never longer."""
     tree = Tree("a").up()
 
     tree.stop()
@@ -433,6 +463,7 @@ def test_later_stop_can_only_shorten_the_budget() -> None:
 
 
 def test_nested_supervisor_gets_the_deadline_and_a_grace_to_keep_it() -> None:
+    """R57: it abandons its own children."""
     tree = Tree("a", specs={"a": ChildSpec(Inner, id="a")}).up()
 
     tree.stop(deadline=2.0)
@@ -448,6 +479,7 @@ def test_nested_supervisor_gets_the_deadline_and_a_grace_to_keep_it() -> None:
 
 
 def test_fatal_exit_stops_all_and_is_passed_up() -> None:
+    """R69: nothing restarts."""
     tree = Tree().up()
     fatal = Exit("fatal", KeyboardInterrupt())
 
@@ -460,6 +492,7 @@ def test_fatal_exit_stops_all_and_is_passed_up() -> None:
 
 
 def test_fatal_exit_during_a_stop_replaces_its_exit() -> None:
+    """R69: it is not lost."""
     tree = Tree("a").up()
     fatal = Exit("fatal", SystemExit(3))
     tree.stop()
@@ -470,6 +503,7 @@ def test_fatal_exit_during_a_stop_replaces_its_exit() -> None:
 
 
 def test_pending_restart_is_cancelled_by_a_stop() -> None:
+    """R48: its timer too."""
     slow = ChildSpec(Plain, id="a", backoff=Backoff(first_immediate=False))
     tree = Tree("a", specs={"a": slow}).up()
     tree.down("a")
@@ -483,6 +517,7 @@ def test_pending_restart_is_cancelled_by_a_stop() -> None:
 
 
 def test_exits_by_themselves_during_a_stop_are_not_waited_for_in_vain() -> None:
+    """R67: in any order."""
     tree = Tree().up()
     tree.stop()
 
@@ -497,6 +532,7 @@ def test_exits_by_themselves_during_a_stop_are_not_waited_for_in_vain() -> None:
 
 
 def test_give_up_during_the_start_fails_the_start() -> None:
+    """R28, R42: the starter is told."""
     tree = Tree("ab", intensity=0).begin()
     tree.started("a")
 
@@ -508,6 +544,7 @@ def test_give_up_during_the_start_fails_the_start() -> None:
 
 
 def test_every_child_is_closed_exactly_once() -> None:
+    """R68: whatever came before."""
     tree = Tree(strategy="one_for_all").up()
     tree.down("b")
     tree.stop()

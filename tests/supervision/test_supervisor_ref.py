@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def test_events_tell_the_whole_story_in_order(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R91: each with supervisor, child and incarnation."""
     with ours.grow("a") as tree:
         tree.ref("a").tell(boom)
         clock.settle()
@@ -62,6 +63,7 @@ def test_raising_listener_hurts_nobody(
 def test_counts_tell_the_supervisors_from_the_others(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R77: as OTP counts them."""
     backoff = Backoff(first_immediate=False, initial=9)
     inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
     children = ["a", inner, ours.spec("b", backoff=backoff), "c"]
@@ -77,6 +79,7 @@ def test_counts_tell_the_supervisors_from_the_others(
 def test_undelivered_messages_are_kept_with_child_and_error(
     ours: Nursery, clock: VirtualClock
 ) -> None:
+    """R4: for whoever asks the tree."""
     with ours.grow("ab") as tree:
         tree.ref("a").tell(boom)
         clock.settle()
@@ -100,7 +103,7 @@ def test_spec_is_a_key_for_its_ref(ours: Nursery) -> None:
 def test_picture_is_redrawn_for_those_that_changed_alone(
     ours: Nursery, clock: VirtualClock
 ) -> None:
-    # R21a
+    """R21a: a transition costs what it changes."""
     with ours.grow([ours.spec("a", restart="temporary"), "b", "c"]) as tree:
         before = tree.which_children()
         tree.ref("a").tell(boom)
