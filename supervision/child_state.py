@@ -67,25 +67,26 @@ LIVE: Final = frozenset({State.STARTING, State.RUNNING, State.FAILING, State.STO
 """States in which the child has a thread."""
 
 DueKind: TypeAlias = Literal["start_due", "stop_due", "failing_due"]
-Notice: TypeAlias = Literal["started", "failing", "down"] | DueKind
+Notice: TypeAlias = Literal["started", "failing", "down"]
 
 EXPECTED: Final[Mapping[Notice, frozenset[State]]] = {
     "started": frozenset({State.STARTING}),
     "failing": frozenset({State.RUNNING}),
     "down": LIVE,
-    "start_due": frozenset({State.STARTING}),
-    "stop_due": frozenset({State.STOPPING}),
-    "failing_due": frozenset({State.FAILING}),
 }
 """The states in which a notice means something; in any other it is stale."""
 
 
 class Due(NamedTuple):
-    """A timer of the machine: of a child's incarnation, or of a group's stamp."""
+    """A timer of the machine: of a child or of a group, by the stamp that it has.
+
+    An id and an incarnation would not do: both may be those of a newer child, or of a
+    limit that has been changed since.
+    """
 
     what: DueKind | Literal["restart_due"]
     child: str
-    number: int
+    stamp: int
 
 
 class Timer(Protocol):
@@ -148,6 +149,7 @@ class Child:
         "ordered_down",
         "restarts",
         "spec",
+        "stamp",
         "start_request",
         "started_at",
         "state",
@@ -183,6 +185,7 @@ class Child:
         self.stop_requests: list[Answerable] = []
         self.group: Group | None = None
         self.timer: Timer | None = None
+        self.stamp = 0  # of the timer; a due with another one is stale
 
     @property
     def id(self) -> str:
@@ -203,6 +206,7 @@ class Child:
 
     def disarm(self) -> None:
         """Cancel the timer of the state that ends now."""
+        self.stamp = 0
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -126,11 +126,11 @@ class Machine(Moves):
         """A timer's moment has come."""
         self._now = now
         if due.what == "restart_due":
-            self._groups.come_due(due.number)
+            self._groups.come_due(due.stamp)
             self._advance()
             return
         child = self.by_id.get(due.child)
-        if child is not None and self._expected(due.what, child, due.number):
+        if child is not None and child.stamp == due.stamp:
             self._out_of_time(child)
             self._advance()
 

@@ -66,6 +66,7 @@ class Moves(ABC):
         self._hands = hands
         self._groups = Groups()
         self._now = 0.0
+        self._stamps = 0
 
     @property
     def children(self) -> list[Child]:
@@ -95,7 +96,9 @@ class Moves(ABC):
 
     def _arm(self, child: Child, moment: float, what: DueKind) -> None:
         child.disarm()
-        due = Due(what, child.id, child.number)
+        self._stamps += 1
+        child.stamp = self._stamps
+        due = Due(what, child.id, child.stamp)
         child.timer = self._hands.call_at(moment, due)
 
     # -- start

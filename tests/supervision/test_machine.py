@@ -373,6 +373,39 @@ def test_stale_notices_change_nothing() -> None:
     assert tree.states() == "running"
 
 
+def test_timer_of_a_limit_that_was_changed_since_is_stale() -> None:
+    """R19, R56: what was due and not yet read does not cut the new limit short."""
+    spec = ChildSpec(Plain, id="a", shutdown=10)
+    tree = Tree("a", specs={"a": spec}).up()
+    tree.stop(drain=True)
+    (drained,) = tree.hands.timers
+    tree.hands.timers.clear()  # it is due, and waits to be read
+
+    tree.stop()
+    tree.machine.due(drained[1], tree.now)
+
+    assert tree.take() == "drain a, stop a"
+    assert tree.states() == "stopping"
+
+
+def test_timer_of_a_child_that_is_gone_is_not_that_of_another_of_its_id() -> None:
+    """R19: both are at their first incarnation."""
+    tree = Tree("a")
+    tree.begin()
+    (start,) = tree.hands.timers
+    tree.hands.timers.clear()  # it is due, and waits to be read
+    tree.started("a")
+    tree.machine.terminate_child(tree.kids["a"], tree.now)
+    tree.down("a", SHUTDOWN)
+    tree.machine.start_child(tree.kids["a"], tree.now)
+    tree.take()
+
+    tree.machine.due(start[1], tree.now)
+
+    assert tree.take() == ""
+    assert tree.states() == "starting"
+
+
 # -- limits
 
 
