@@ -30,7 +30,7 @@ from actors.events import (
 )
 from actors.ref import ActorDeadError
 from actors.ref_errors import SendTimeout
-from tests.supervision.chaos_kit import REFUSALS, Boom, Doom, Message
+from tests.supervision.chaos_kit import REFUSALS, Boom, Doom, Message, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,8 +53,10 @@ LETTERS: Final = {
     TreeShutsDown: "T",
     ChildStopped: "x",
 }
-LIFE: Final = re.compile(r"(i?s?r*i?f?i?a?dR?)*[GLE]?xT?")
-"""All that one place is told of, from its first start until it is closed."""
+LIVES: Final = r"(i?s?r*i?f?i?a?dR?){}[GLE]?xT?"
+"""All that one place is told of, from a start until it is closed."""
+HISTORY: Final = re.compile(f"({LIVES.format('*')}({LIVES.format('+')})*)?")
+"""Only the first start of a supervisor's child may be called off before it began."""
 
 
 def check(run: ChaosRun, final: Exit | None) -> None:
@@ -99,7 +101,7 @@ def messages(run: ChaosRun) -> Iterable[str]:
     """Each accepted tell is handled or undelivered, once; no other ever shows up."""
     book = run.book
     begun = Counter(each.message for each in book.begun)
-    done = {each.message: each.run for each in book.done}
+    done = finished(run)
     lost = Counter(
         e.message for _, e in book.events
         if isinstance(e, MessageUndelivered) and isinstance(e.message, Message)
@@ -121,11 +123,25 @@ def messages(run: ChaosRun) -> Iterable[str]:
             yield f"the ask {sent.message} is undelivered"
 
 
+def finished(run: ChaosRun) -> dict[Any, Any]:
+    """Who handled which message, but for those who were left behind before."""
+    left = {
+        (f"{e.supervisor}/{e.child}", e.incarnation): at
+        for at, e in run.book.events
+        if isinstance(e, ChildAbandoned)
+    }
+    return {
+        message: by
+        for message, by, at in run.book.done
+        if not by.revoked or at <= left.get((place_of(by.cell), by.number), at)
+    }
+
+
 def asks(run: ChaosRun) -> Iterable[str]:
     """Each ask is answered, by what became of it."""
     book = run.book
     begun = Counter(each.message for each in book.begun)
-    done = {each.message: each.run for each in book.done}
+    done = finished(run)
     for sent in book.asked:
         message, outcome = sent.message, sent.outcome
         if sent.reply is not None:
@@ -156,7 +172,7 @@ def asks(run: ChaosRun) -> Iterable[str]:
 def order(run: ChaosRun) -> Iterable[str]:
     """What one sender tells one place comes in that order."""
     last: dict[Any, tuple[str, int]] = {}
-    for message, by in run.book.begun:
+    for message, by, _ in run.book.begun:
         key = by.cell, message.token[0]
         if not by.revoked and last.get(key, ("", -1)) > message.token:
             yield f"{message} to {by} comes after {last[key]}"
@@ -189,12 +205,25 @@ def hooks(run: ChaosRun) -> Iterable[str]:
 def histories(run: ChaosRun) -> Iterable[str]:
     """The events of each place come in a legal order, and it is closed at the end."""
     of: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
+    lives: defaultdict[tuple[str, str, int], list[Any]] = defaultdict(list)
+    downs: Counter[str] = Counter()  # of supervisors
     for _, event in run.book.events:
         if type(event) in LETTERS:
-            of[event.supervisor, event.child].append(event)
-    for place, events in of.items():
+            supervisor, child = event[:2]
+            of[supervisor, child].append(event)
+            lives[supervisor, child, downs[supervisor]].append(event)
+            if isinstance(event, ChildDown):
+                downs[f"{supervisor}/{child}"] += 1
+    left = [
+        f"{e.supervisor}/{e.child}"
+        for _, e in run.book.events
+        if isinstance(e, ChildAbandoned)
+    ]
+    for place, events in lives.items():
+        if any(f"{place[0]}/".startswith(f"{each}/") for each in left):
+            continue  # a supervisor left behind ends its children all the same
         text = "".join(LETTERS[type(event)] for event in events)
-        if not re.fullmatch(f"({LIFE.pattern})*", text):
+        if not HISTORY.fullmatch(text):
             yield f"{place} went through {text}"
         number = 0
         for event in events:

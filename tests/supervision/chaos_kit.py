@@ -85,6 +85,7 @@ class Handling(NamedTuple):
 
     message: Any
     run: Any
+    at: float = 0.0
 
 
 class Sent(NamedTuple):
@@ -146,7 +147,7 @@ class Book:
         here = self._here.setdefault(place_of(run.cell), {})
         here[run] = here.get(run, 0) + 1
         for other in tuple(here):
-            if other is not run and not other.revoked and not run.revoked:
+            if other is not run and not (is_left(other) or is_left(run)):
                 self.fault(f"{run} is in {what} while {other} is in its code")
         self.hooks.append((run, what))
         try:
@@ -184,7 +185,7 @@ class Book:
         with self.inside("on_receive") as run:
             self.begun.append(Handling(message, run))
             self.do(message.act, run, actor)
-            self.done.append(Handling(message, run))
+            self.done.append(Handling(message, run, self.clock.monotonic()))
             return message.token
 
     def do(self, act: str, run: Any, actor: Any) -> None:
@@ -315,6 +316,18 @@ class Overheard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._book.records.append(record)
+
+
+def is_left(run: Any) -> bool:
+    """True for one that was left behind, and for whatever is below such a one."""
+    if run.revoked:
+        return True
+    above = run.cell.parent
+    while above is not None:
+        if any(each.number <= above.number for each in above.zombies):
+            return True
+        above = above.parent
+    return False
 
 
 def place_of(cell: Any) -> str:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
+from actors.events import ChildRestarted, ChildStarted, ChildStopped
+from actors.ref import ActorDeadError
+from actors.testing import VirtualClock
 from supervision.child_spec import ChildSpec
 from supervision.dynamic import DynamicSupervisor
 from supervision.errors import StartFailed, SupervisorGaveUp
@@ -29,6 +32,7 @@ from tests.supervision.chaos_kit import (
     Last,
     Minor,
     Overheard,
+    is_left,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ HOOKS: Final = (
     "__init__", "kwargs", "on_start", "after_start", "on_stop", "on_failure",
     "on_control", "on_item", "on_terminated", "on_restarted",
 )  # fmt: skip
+OF_A_CHILD: Final = ("terminate", "restart", "delete")
 SENDERS: Final = 4
 STEPS: Final = 40
 ENOUGH: Final = 100_000
@@ -164,7 +169,7 @@ class ChaosRun:
             id=name,
             restart=rng.choice(["permanent", "transient"]),
             shutdown=rng.choice([None, None, 6 * self.unit]),
-            start_timeout=None,
+            start_timeout=rng.choice([None, None, 20 * self.unit]),
         )
 
     def grow(self) -> Any:
@@ -224,30 +229,51 @@ class ChaosRun:
         rng, tree = self.rng, self.book.tree
         for _ in range(STEPS):
             self.clock.sleep(rng.random() * self.unit)
-            soon = rng.choice([None, 1, 40])
-            limit = None if soon is None else soon * self.unit
-            with contextlib.suppress(*REFUSALS, TimeoutError):
+            # A doom too: an object may be made here, and then it comes out here.
+            with contextlib.suppress(*REFUSALS, TimeoutError, Doom):
                 where = rng.choice([tree, tree.ref("inner"), tree.ref("pool")])
-                known = where.which_children()
-                child = rng.choice(known) if known else None
-                down = [each for each in known if each.state == "undefined"]
-                if down and rng.random() < 0.7:
-                    where.restart_child(down[0].id, timeout=limit)
-                    continue
-                match rng.choice(["start", "start", "terminate", "restart", "delete"]):
-                    case "start":
-                        self.news += 1
-                        name = rng.choice([f"new-{self.news}", None, "a", "x"])
-                        own = self.left_down.get(str(name), True)
-                        give_up = "leave_down" if own else "escalate"
-                        spec = self.child(name, backoff=None, give_up=give_up)
-                        where.start_child(spec, timeout=limit)
-                    case "terminate" if child is not None:
-                        where.terminate_child(child.ref, timeout=limit)
-                    case "restart" if child is not None:
-                        where.restart_child(child.id, timeout=limit)
-                    case "delete" if child is not None:
-                        where.delete_child(child.id, timeout=limit)
+                self.request(where, rng.choice(["start", "start", *OF_A_CHILD]))
+
+    def request(self, where: Any, what: str) -> None:
+        rng, soon = self.rng, self.rng.choice([None, 1, 40])
+        limit = None if soon is None else soon * self.unit
+        children = where.which_children()
+        down = [each for each in children if each.state == "undefined"]
+        if down and rng.random() < 0.7:
+            what, children = "restart", down
+        if what != "start" and not children:
+            return
+        if what == "start":
+            self.news += 1
+            name = rng.choice([f"new-{self.news}", None, "a", "x"])
+            own = self.left_down.get(str(name), True)
+            give_up = "leave_down" if own else "escalate"
+            child: Any = self.child(name, backoff=None, give_up=give_up)
+            child_id = str(name)
+        else:
+            info = rng.choice(children)
+            child_id = info.id
+            child = info.ref if what == "terminate" else info.id
+        seen = len(self.book.events)
+        try:
+            getattr(where, f"{what}_child")(child, timeout=limit)
+        except StartFailed:
+            pass
+        except ActorDeadError:
+            self.check_that_none_was_forgotten(where.board.name, child_id, what, seen)
+
+    def check_that_none_was_forgotten(
+        self, supervisor: str, child: str, what: str, seen: int
+    ) -> None:
+        """A request ended with its supervisor: what it was for had not come about."""
+        answers: tuple[Any, ...] = (ChildStopped,)
+        if what != "terminate":
+            answers = ChildStarted, ChildRestarted, ChildStopped
+        now = self.clock.monotonic()
+        for at, event in self.book.events[seen:]:
+            same = event[:2] == (supervisor, child)
+            if same and isinstance(event, answers) and at < now and self.virtual:
+                self.book.fault(f"{what} of {child} was not answered at {at}: {event}")
 
     def look(self) -> None:
         """All that can be read at any time, of the same moment where that is said."""
@@ -308,7 +334,11 @@ class ChaosRun:
         self.end(tree)
         for thread in threads:
             clock.join(thread)
-        self.left = tuple(tree.zombies())
+        if isinstance(clock, VirtualClock):
+            clock.settle()
+            for each in dict.fromkeys(by for by, _ in book.hooks):
+                if not (each.ended or is_left(each)):
+                    book.fault(f"{each} lives on after the end")
         clock.sleep(10_000 if self.virtual else 3)  # whoever was left behind ends
         final: Exit = tree.cell.final
         return final
