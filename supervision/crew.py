@@ -14,7 +14,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from actors.events import ChildDown, ChildRestarted, ChildStarted
-from supervision.pipeline_errors import shown
+from supervision.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

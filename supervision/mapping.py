@@ -118,9 +118,13 @@ class Calls:
                 self._maps.put_rest_back(self)
 
     def cancel(self) -> None:
-        """Cancel the calls that are out and have not begun; make no more."""
+        """Cancel the calls that are out and have not begun; make no more.
+
+        Once the run hands its jobs back, that is what becomes of these too, whichever
+        of the two comes first.
+        """
         self.end()
-        while self.out:
+        while self.out and not self._maps.handed_back:
             self.out.pop().cancel_unless_begun()
 
     def run_rest(self, leave_by: float | None = None) -> None:
@@ -167,6 +171,7 @@ class Maps:
         self._open: dict[Calls, None] = {}  # in the order in which they began
         self._rests = 0  # dropped maps whose rest is being submitted
         self.leave_by: float | None = None  # when the interpreter's exit gives up
+        self.handed_back = False  # all calls that are out are, or are about to be
 
     def add(self, calls: Calls) -> None:
         """A map began."""

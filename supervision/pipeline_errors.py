@@ -6,24 +6,18 @@
 
 from __future__ import annotations
 
-import traceback
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from actors.errors import HeadraceError, ProducerError, SinkError
-from supervision.errors import SupervisorGaveUp
+from supervision.errors import SupervisorGaveUp, shown
 
 if TYPE_CHECKING:
     from actors import Exit, Group
     from supervision.producing import Producers
     from supervision.supervisor_ref import SupervisorRef
 
-__all__ = ["RunErrors", "cause_of", "shown"]
-
-
-def shown(error: BaseException | None) -> str:
-    """An error in words, whatever its own methods do."""
-    return traceback.format_exception_only(error)[0].strip()
+__all__ = ["RunErrors", "cause_of"]
 
 
 def cause_of(exit_: Exit) -> str:

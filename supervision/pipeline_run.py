@@ -29,8 +29,9 @@ from actors.errors import ShutdownTimeout
 from actors.events import ChildAbandoned, ChildDown, Listeners, TreeGaveUp
 from actors.messages import WorkerDown
 from supervision.crew import Crew
+from supervision.errors import shown
 from supervision.mapping import Maps
-from supervision.pipeline_errors import RunErrors, cause_of, shown
+from supervision.pipeline_errors import RunErrors, cause_of
 from supervision.pipeline_guard import Guard
 from supervision.pipeline_options import cpu_count, foreign_of
 from supervision.pipeline_tree import build_tree
@@ -315,6 +316,7 @@ class PipelineRun:
         self.waiting.wake()
 
     def _cancel(self, why: str) -> None:
+        self.maps.handed_back = True
         self.ledger.begin_stopping(why)
         self.token.cancel(why)
 
