@@ -21,9 +21,11 @@ from actors.exits import Crash, Exit, Restarted, StopRequest, Terminated
 from actors.future import complete, fail_asker
 from actors.mailbox import Lane, LeaseRevoked
 from actors.ref import ActorDeadError, StopMarker
+from actors.stop_token import Phase
 
 if TYPE_CHECKING:
     from actors.incarnation import Incarnation
+    from actors.stop_token import StopToken
 
 __all__ = ["Due", "ReceiveLoop", "StopNow"]
 
@@ -36,15 +38,25 @@ _HEARD = frozenset({Restarted, Terminated})
 class StopNow:
     """Control message: leave, if you are still this incarnation."""
 
-    __slots__ = ("deadline", "number", "reason")
+    __slots__ = ("deadline", "number", "phase", "reason")
 
-    def __init__(self, number: int, reason: str, deadline: float | None) -> None:
+    def __init__(
+        self, number: int, reason: str, deadline: float | None, phase: Phase
+    ) -> None:
         self.number = number
         self.reason = reason
         self.deadline = deadline
+        self.phase = phase
 
     def __repr__(self) -> str:
         return f"StopNow({self.reason!r})"
+
+    def signal(self, token: StopToken) -> None:
+        """Show it to whoever looks at the incarnation's token."""
+        if self.phase is Phase.DRAIN:
+            token.drain(self.reason)
+        else:
+            token.cancel(self.reason)
 
 
 class Due:
@@ -222,7 +234,7 @@ class ReceiveLoop:
         if item.__class__ is StopNow:
             if item.number != self._run.number:
                 return None  # it was for one before
-            self._run.stop_token.cancel(item.reason)  # its sender may yet come to it
+            item.signal(self._run.stop_token)  # its sender may yet come to it
             return self._stop(StopRequest(Exit("shutdown"), item.reason, item.deadline))
         if item.__class__ is Due:
             if item.number != self._run.number:

@@ -35,7 +35,7 @@ from actors.future import complete
 from actors.incarnation import Incarnation
 from actors.mailbox import Mailbox
 from actors.ref import ActorDeadError, ActorRef
-from actors.stop_token import StopToken
+from actors.stop_token import Phase, StopToken
 
 if TYPE_CHECKING:
     from collections import deque
@@ -66,11 +66,9 @@ class Cell:
         actor_class: A subclass of :class:`actors.Actor`, or what :func:`actors.adopt`
             makes of another ``pykka.ThreadingActor``.
         args: Positional arguments of each incarnation, shared between them.
-        kwargs: Keyword arguments, or a callable that makes new ones for each; it runs
-            on the incarnation's thread.
+        kwargs: The same by keyword, or what makes them, on the incarnation's thread.
         name: Name in logs and of the thread; made from the class by default.
-        capacity: Of the mailbox; the class's by default, and if that has none, 10
-            under a supervisor.
+        capacity: Of the mailbox; by default the class's, else 10 under a supervisor.
         mailbox: ``"keep"`` keeps queued messages for the next incarnation, ``"fresh"``
             makes them undelivered at a restart.
         clock: The ambient clock by default.
@@ -83,16 +81,13 @@ class Cell:
         thread_name: Name of the thread, if not ``name``.
         supervised: False is a plain start as Pykka has it.
         on_undelivered: Told each undelivered message, on any thread.
-        after_start: Called with the actor, on its thread, after each ``on_start``; part
-            of the start.
-        decider: Asked once about each failure that is an ``Exception``, on the actor's
-            thread; its answer stands in :attr:`Exit.directive`, and ``"resume"`` lets
-            the actor go on with the next message.
-        crash_on_ask: Errors that fail the actor also when they answer an ask, as
-            :class:`Crash` does.
+        after_start: Called with the actor, on its thread, as the end of each start.
+        decider: Asked about each failure that is an ``Exception``, on the actor's
+            thread; its answer is in the exit, and ``"resume"`` lets it go on.
+        crash_on_ask: Errors that fail the actor also when they answer an ask.
         while_down: ``"fail"`` refuses tells and asks with ``ActorDown`` while no
             incarnation runs; ``"wait"`` queues them.
-        interruptible: ``interrupt`` may break off what the actor is doing.
+        interruptible: ``interrupt`` may break off what it does.
 
     Attributes:
         ref: The one ref, valid for the cell's whole life.
@@ -103,8 +98,7 @@ class Cell:
         incarnation: The present or last incarnation.
         last_exit: How the one before ended.
         final: How the cell ended, or ``None`` while it may run again.
-        stopped: An event, set when the cell has ended.
-        dead: The same as a plain flag.
+        stopped, dead: An event and a flag, set when the cell has ended.
         remains: What is left of the incarnations: messages and threads.
         watches: Whom it watches, and who watches it.
     """
@@ -213,23 +207,30 @@ class Cell:
         """Let go of ``args`` and ``kwargs``, once it will not be started again."""
         self.args, self.kwargs = (), None  # an incarnation at its start has its own
 
-    def stop_now(self, reason: str = "", *, deadline: float | None = None) -> None:
+    def stop_now(
+        self,
+        reason: str = "",
+        *,
+        deadline: float | None = None,
+        phase: Phase = Phase.CANCEL,
+    ) -> None:
         """Stop the present incarnation before it handles another message.
 
-        Its token is cancelled next: a busy handler that obeys it finds the order.
+        Its token is signalled next: a busy handler that obeys it finds the order.
 
         Args:
             reason: Why, in words.
-            deadline: The moment by which all below it must have ended; a supervisor
-                gives it on to its children.
+            deadline: By when all below it must have ended; a supervisor's children too.
+            phase: DRAIN for a supervisor whose children shall go on until their turn.
         """
         run = self.incarnation
         if run is None:
             return
         if self.gate is not None:
             self.gate.turn_away(run.lease)
-        self.ref.tell_control(StopNow(run.number, reason, deadline))
-        run.stop_token.cancel(reason)
+        order = StopNow(run.number, reason, deadline, phase)
+        self.ref.tell_control(order)
+        order.signal(run.stop_token)
 
     def interrupt(self, why: str) -> bool:
         """Break off what the present incarnation does, if that is the host's code.

@@ -147,7 +147,8 @@ class ChildSpec(Generic[A_co]):
             ``auto_shutdown`` says.  Not for a permanent child, which always comes back.
         after_start: Called with the actor, on its thread, after each ``on_start`` and
             before the next sibling starts: ``after_start=Core.setup``.
-        required: False lets the tree start without it when it does not start.
+        required: False lets the tree start without it when it does not start.  It is
+            tried again, and left down when it has never run and fails too often.
         give_up: What becomes of it after too many restarts: ``"escalate"`` has its
             supervisor give up, ``"leave_down"`` leaves it down and its siblings
             running, until somebody restarts it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, final
 
-from actors import UNSET, Actor, ActorRef, Cell, adopt
+from actors import UNSET, Actor, ActorRef, Cell, Phase, adopt
 from supervision.child_state import State
 from supervision.strategies import decide
 from supervision.supervisor_ref import Budget, SupervisorRef
@@ -133,7 +133,10 @@ class CellHands:
 
     def stop(self, child: Child, deadline: float | None) -> None:
         """See ``Hands``."""
-        child.handle.stop_now(f"{self._board.name} stops it", deadline=deadline)
+        # Below a supervisor each is cancelled when its turn comes, and not before.
+        phase = Phase.DRAIN if child.spec.is_supervisor else Phase.CANCEL
+        why = f"{self._board.name} stops it"
+        child.handle.stop_now(why, deadline=deadline, phase=phase)
 
     def drain(self, child: Child, deadline: float | None) -> None:
         """See ``Hands``."""

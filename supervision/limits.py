@@ -73,7 +73,7 @@ class Limits:
         too_many = most is not None and child.failures >= most
         if too_many or not within:
             limit = most if too_many else None
-            if child.spec.give_up == "leave_down":
+            if _is_left_down(child):
                 return Verdict("leave_down", max_restarts=limit)
             return Verdict("give_up", max_restarts=limit)
         delay = 0.0
@@ -101,8 +101,18 @@ class Limits:
             child.failures = 0
 
     def _window_of(self, child: Child) -> RestartWindow:
-        if child.spec.give_up == "escalate":
+        if not _is_left_down(child):
             return self.window
         if child.window is None:
             child.window = RestartWindow(*self.shown)
         return child.window
+
+
+def _is_left_down(child: Child) -> bool:
+    """True if its failures are its own matter, and end nobody else.
+
+    So are those of an optional child that has never run: the tree does without it.
+    """
+    if child.spec.give_up == "leave_down":
+        return True
+    return not (child.spec.required or child.was_up)

@@ -36,7 +36,8 @@ class ChildInfo(NamedTuple):
             (down for good).
         ref: Its ref.
         incarnation: Number of the present or last one; 0 before the first.
-        restarts: How often a failure of its own has made it start again.
+        restarts: How often its own end, and no sibling's, has made it start again; the
+            one that it waits for is counted.
         is_supervisor: True for a nested supervisor.
         exit: How its last incarnation ended, if one has.
         restart_at: The moment on the clock before which it does not start again, if it

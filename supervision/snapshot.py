@@ -34,7 +34,8 @@ class ChildSnapshot:
             (down; the drawing says so).
         actor_class: The name of its class.
         incarnation: Number of the present or last one; 0 before the first.
-        restarts: How often a failure of its own has made it start again.
+        restarts: How often its own end, and no sibling's, has made it start again; the
+            one that it waits for is counted.
         mailbox: How many messages wait in it.
         capacity: How many it holds; ``None`` for no bound.
         thread: The name of its thread, empty while it has none.

@@ -320,7 +320,10 @@ class Supervisor(Actor):
             cell = self.actor_ref.cell
             cell.notify(Ready(cell, self.incarnation))
         self._administration.answer()
-        return self._hands.exit
+        exit_ = self._hands.exit
+        if exit_ is not None:
+            self.stop_token.cancel(f"{self._board.name} has ended")
+        return exit_
 
 
 def machine_hears(machine: Machine, child: Child, notice: Notice, now: float) -> None:

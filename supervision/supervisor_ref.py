@@ -176,7 +176,8 @@ class SupervisorRef(ChildrenRef):
 
         Args:
             block: False returns a future of the answer.
-            timeout: Seconds for the whole tree; ``None`` for as long as it takes.
+            timeout: Seconds for the whole tree.  Without it each child has its own
+                ``shutdown`` time for what waits and for its stop.
 
         Returns:
             True if this or an earlier request stopped it, False if it was dead.

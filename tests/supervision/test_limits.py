@@ -134,6 +134,27 @@ def test_optional_child_that_never_starts_is_left_down() -> None:
     assert tree.hands.was_ready
 
 
+def test_optional_child_that_never_ran_is_left_down_whatever_give_up_says() -> None:
+    """R28, R42: the tree goes on without it; the others have their own window."""
+    tree = Tree(specs={"b": spec("b", required=False)}, intensity=1).begin()
+    tree.started("a")
+    for _ in range(2):
+        tree.down("b", Exit("start_failed", BOOM))
+        tree.advance(0)
+    tree.started("c")
+    assert tree.states() == "running undefined running"
+    crash(tree, "a")
+    assert tree.states() == "running undefined running"
+
+
+def test_optional_child_that_has_run_may_take_the_tree_down() -> None:
+    """R42: it is optional at the start; give_up is for what comes after."""
+    tree = Tree(specs={"b": spec("b", required=False)}, intensity=0).up()
+    tree.down("b")
+
+    assert tree.machine.mode is Mode.STOPPING
+
+
 def test_optional_temporary_child_that_does_not_start_is_gone() -> None:
     """R28, R35: it is not tried again."""
     plugin = spec("b", required=False, restart="temporary")

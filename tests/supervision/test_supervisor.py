@@ -629,3 +629,38 @@ def test_no_thread_for_the_root_is_a_start_failure(
 
     with pytest.raises(StartFailed, match="can't start new thread"):
         ours.grow("a")
+
+
+@pytest.mark.concurrent
+def test_shutdown_cancels_each_child_when_its_turn_comes(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R55, R82: all see DRAIN at once; who obeys CANCEL does not end out of order."""
+
+    def serve(kid: Any) -> None:
+        kid.stop_token.wait()
+        kid.stop_token.wait_cancelled()
+        ours.log.append(f"{kid.id} obeys")
+
+    inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
+    tree = ours.grow(["a", inner, "b"])
+    tree.ref("a").tell(serve)
+    below(tree, "inner").ref("x").tell(serve)
+    clock.settle()
+    ours.take()
+    tree.shutdown()
+
+    assert ours.take() == "stop b, x obeys, stop x, a obeys, stop a"
+    assert tree.stop_token.cancelled
+
+
+@pytest.mark.concurrent
+def test_stop_now_cancels_all_at_once(ours: Nursery, clock: VirtualClock) -> None:
+    """R82: everybody gives up what is held."""
+    tree = ours.grow("ab")
+    tokens: list[Any] = []
+    for name in "ab":
+        tree.ref(name).ask(lambda kid: tokens.append(kid.stop_token))
+    tree.stop_now("at once")
+
+    assert [token.cancelled for token in tokens] == [True, True]
