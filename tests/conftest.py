@@ -36,7 +36,7 @@ LASTING_PROCESSES = ("resource_tracker", "forkserver")
 # What a thread or a process that was told to end may take for it, on a loaded machine.
 GRACE = 10.0
 # The seeds that a concurrent test runs under, unless --repeat says how many.
-SEEDS = 10
+SEEDS = 5
 
 settings.register_profile(
     "headrace",
@@ -70,7 +70,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.config.getoption("--clock-seed") is not None:
             return
         seeds = range(times or SEEDS)
-        free = max(1, len(seeds) // SEEDS)
+        free = max(1, len(seeds) // 10)
         ids = [f"seed={seed}" for seed in seeds] + ["free"] * free
         metafunc.parametrize("clock_seed", [*seeds, *[None] * free], ids=ids)
     elif times is not None and times > 1:
