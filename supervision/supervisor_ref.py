@@ -137,9 +137,15 @@ class SupervisorRef(ChildrenRef):
         if above is None:
             deadline = self._deadline(timeout)
             self.cell.stop_now("shutdown", deadline=deadline, phase=Phase.DRAIN)
-        elif not self._is_shut_down_by(above.ref, timeout, limit):
-            return False
-        return self._has_ended(limit)
+        try:
+            if above is not None and not self._is_shut_down_by(
+                above.ref, timeout, limit
+            ):
+                return False
+            return self._has_ended(limit)
+        except KeyboardInterrupt:  # whoever waits is asked to leave: so is the tree
+            self.stop_now("its shutdown was interrupted")
+            raise
 
     def stop_now(self, reason: str, *, timeout: float = STOP_NOW_LIMIT) -> None:
         """Have the tree give up what it holds and end; never blocks.

@@ -664,3 +664,24 @@ def test_stop_now_cancels_all_at_once(ours: Nursery, clock: VirtualClock) -> Non
     tree.stop_now("at once")
 
     assert [token.cancelled for token in tokens] == [True, True]
+
+
+def test_interrupted_shutdown_stops_now(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R57: Ctrl-C while a shutdown waits for slow children: they are not waited for."""
+    gate = Gate()
+    tree = ours.grow([ours.spec("a", shutdown=60)])
+    tree.ref("a").tell(lambda kid: gate.pass_through())
+    gate.wait_arrived()
+
+    def interrupted(limit: float | None) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tree, "_has_ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tree.shutdown()
+    clock.advance(1.0)
+
+    assert not tree.is_alive()
+    gate.open()
