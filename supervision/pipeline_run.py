@@ -167,9 +167,10 @@ class PipelineRun:
         """
         self._falls = True
         self.close_intake(why)
+        self._cancel(why)
+        # Not before: it would cancel the jobs in hand, which are to be handed back.
         if self.tree is not None:
             self.tree.stop_now(why, timeout=_FALL_TIME)
-        self._cancel(why)
 
     def tree_ended(self, exit: Exit) -> None:  # noqa: A002  # the word used everywhere
         """The tree is over: whoever still waits is told, nothing stays open."""

@@ -500,6 +500,28 @@ def test_a_fatal_job_has_the_others_handed_back(clock: VirtualClock) -> None:
     assert clock.monotonic() < 2.0
 
 
+def test_a_fatal_producer_has_the_jobs_handed_back(clock: VirtualClock) -> None:
+    """R69: it is raised by the wait, the same object, whoever it came from."""
+    error = KeyboardInterrupt()
+
+    def source() -> Iterator[Job]:
+        yield Job(square, 2)
+        clock.sleep(1)
+        raise error
+
+    plant = Plant(clock, producers=[source(), (Job(nap, 100) for _ in range(9))])
+    with pytest.raises(KeyboardInterrupt) as caught, plant.pipeline as pipeline:
+        plant.futures.append(pipeline.submit(nap, 1000))
+        pipeline.wait()
+
+    plant.check(pipeline.report())
+    assert caught.value is error
+    report = pipeline.report()
+    assert report.succeeded + report.returned == report.accepted == 11
+    assert len(report.unfinished) >= 10
+    assert clock.monotonic() < 2.0
+
+
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit, BaseException])
 def test_what_leaves_python_in_a_job_fails_that_job_alone(
     clock: VirtualClock, error: type[BaseException]
@@ -782,11 +804,18 @@ def test_producers_stopped_before_their_end_are_an_error(clock: VirtualClock) ->
     assert 0 < pipeline.report().accepted < 100
 
 
-def test_a_flapping_producer_is_left_down_alone(clock: VirtualClock) -> None:
+@pytest.mark.parametrize("where", ["produce", "on_start"])
+def test_a_flapping_producer_is_left_down_alone(
+    clock: VirtualClock, where: str
+) -> None:
     """R46: the other producers are exhausted all the same."""
 
     class Flaps(Producer):
         restart = "transient"
+
+        def on_start(self) -> None:
+            if where == "on_start" and self.incarnation > 1:
+                raise OSError("no line")
 
         def produce(self) -> Iterator[Any]:
             yield from ()
