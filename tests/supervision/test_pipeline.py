@@ -876,6 +876,7 @@ def test_a_failing_sink_may_be_told_to_go_on(clock: VirtualClock) -> None:
 def test_a_fatal_error_of_the_sink_ends_the_tree_and_is_raised(
     clock: VirtualClock,
 ) -> None:
+    """R69: the same object, at the end of the block."""
     seen: list[int] = []
 
     def sink(result: JobResult) -> None:
@@ -944,6 +945,7 @@ def test_stop_hands_back_what_does_not_end(clock: VirtualClock) -> None:
 
 
 def test_a_hung_job_does_not_hold_up_stop(clock: VirtualClock) -> None:
+    """R57, R58: its thread is left behind."""
     gate = Gate()
     pipeline = small(workers=1)
     pipeline.start()
@@ -1023,6 +1025,7 @@ def test_stop_before_start_is_fine(clock: VirtualClock) -> None:
 
 
 def test_submit_from_inside_is_admitted_while_draining(clock: VirtualClock) -> None:
+    """R81: DRAIN lets what runs finish its work."""
     with small() as pipeline:
 
         def parent() -> JobFuture:
@@ -1039,6 +1042,8 @@ def test_submit_from_inside_is_admitted_while_draining(clock: VirtualClock) -> N
 def test_a_fatal_error_of_a_job_ends_the_tree_and_is_raised(
     clock: VirtualClock,
 ) -> None:
+    """R69, R70: only KeyboardInterrupt is."""
+
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -1050,6 +1055,8 @@ def test_a_fatal_error_of_a_job_ends_the_tree_and_is_raised(
 
 
 def test_system_exit_in_a_job_fails_that_job_alone(clock: VirtualClock) -> None:
+    """R70: it is the job that leaves."""
+
     def leave() -> None:
         raise SystemExit(3)
 

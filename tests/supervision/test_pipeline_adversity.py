@@ -319,6 +319,7 @@ def test_looking_starts_nothing(clock: VirtualClock) -> None:
 
 
 def test_many_runs_leave_nothing_behind(clock: VirtualClock) -> None:
+    """R86: no thread, and no trace in a token."""
     pipeline = small()
     runs = []
     for _ in range(3):
@@ -414,6 +415,8 @@ def test_a_child_spec_of_something_else_is_refused() -> None:
 
 
 def test_a_spec_begins_no_broken_iterator_again(clock: VirtualClock) -> None:
+    """R35: it is temporary, whatever the spec says."""
+
     class Breaks(Producer):
         def produce(self) -> Iterator[Any]:
             yield Job(square, 1)
@@ -427,6 +430,7 @@ def test_a_spec_begins_no_broken_iterator_again(clock: VirtualClock) -> None:
 
 
 def test_a_producer_that_resumes_is_restarted(clock: VirtualClock) -> None:
+    """R35: it is transient."""
     with small(producers=[Relay([1, 2, 3, 4])]) as pipeline:
         assert pipeline.wait()
 
@@ -434,6 +438,7 @@ def test_a_producer_that_resumes_is_restarted(clock: VirtualClock) -> None:
 
 
 def test_a_producer_that_breaks_too_often_ends_the_wait(clock: VirtualClock) -> None:
+    """R42: its supervisor lets it go, and says why."""
     with (
         pytest.raises(ProducerError, match="the line broke"),
         small(producers=[Relay(list(range(100)))]) as pipeline,
@@ -442,6 +447,7 @@ def test_a_producer_that_breaks_too_often_ends_the_wait(clock: VirtualClock) -> 
 
 
 def test_a_producer_that_stops_itself_has_ended(clock: VirtualClock) -> None:
+    """R35, R64: that is no failure."""
     with small(producers=[Quitter()]) as pipeline:
         assert pipeline.wait()
 
@@ -507,6 +513,7 @@ STATES: dict[str, tuple[dict[str, Any], Any]] = {
 def test_stop_keeps_its_time_in_any_state(
     clock: VirtualClock, state: str, timeout: float
 ) -> None:
+    """R56, R57, R58: one budget for all of it."""
     options, fn = STATES[state]
     HELD[:] = [Gate()]
     options = {

@@ -274,6 +274,7 @@ def clock_options() -> dict[str, Any]:
 def test_chaos_loses_nothing_and_tells_nothing_twice(
     clock: VirtualClock, clock_seed: int | None, part: int
 ) -> None:
+    """R7, R12, R52: whatever crashes, and when."""
     chaos = Chaos(clock, f"part {part} of seed {clock_seed}")
     chaos.pipeline.start()
     hosts = [

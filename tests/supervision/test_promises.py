@@ -134,7 +134,7 @@ def test_the_bound_holds_for_many_submitters(clock: VirtualClock) -> None:
 
 @pytest.mark.concurrent
 def test_promise_2_nothing_is_lost_or_told_twice(clock: VirtualClock) -> None:
-    """Jobs that succeed, fail, retry, are cancelled and returned: each ends once."""
+    """R7: jobs that succeed, fail, retry, are cancelled, returned: each ends once."""
     told: list[JobResult] = []
     flaky = itertools.count()
 
@@ -255,7 +255,7 @@ def test_at_most_so_many_run_at_once_and_so_many_do(clock: VirtualClock) -> None
 
 
 def test_promise_4_stop_always_gets_through(clock: VirtualClock) -> None:
-    """Full channels, a blocked producer, a sink that hangs: it stops in time."""
+    """R16, R58: full channels, a blocked producer, a hung sink: it stops in time."""
     slow_sink = Gate()
 
     def sink(result: JobResult) -> None:
@@ -311,7 +311,7 @@ class Broken:
 
 
 def test_promise_5_restart_keeps_the_ref_and_the_mailbox(clock: VirtualClock) -> None:
-    """A worker that crashes is followed by another; no job is lost or doubled."""
+    """R1, R2, R3: another worker follows one that crashed; no job is lost or twice."""
     Fragile.made = 0
     events: list[Any] = []
     pipeline = Pipeline(1, cpu_workers=1, worker_class=Fragile)
@@ -331,6 +331,7 @@ def test_promise_5_restart_keeps_the_ref_and_the_mailbox(clock: VirtualClock) ->
 def test_a_job_in_a_dead_workers_hand_is_accounted_for_once(
     clock: VirtualClock,
 ) -> None:
+    """R12, R59: what its thread says later is stale."""
     gate = Gate()
     with Pipeline(1, cpu_workers=1, retry=1) as pipeline:
         runs: list[int] = []
@@ -359,6 +360,7 @@ def test_a_job_in_a_dead_workers_hand_is_accounted_for_once(
 def test_late_news_of_a_dead_worker_harms_no_job_of_the_next(
     clock: VirtualClock,
 ) -> None:
+    """R12, R19: it names the incarnation."""
     gate = Gate()
     with Pipeline(1, cpu_workers=1, worker_class=Fragile) as pipeline:
         pipeline.submit_job(Job("crash")).result()
@@ -377,7 +379,7 @@ def test_late_news_of_a_dead_worker_harms_no_job_of_the_next(
 
 
 def test_promise_6_time_is_injected() -> None:
-    """A day of backoff in milliseconds, with the same outcome each run."""
+    """R90: a day of backoff in milliseconds, with the same outcome each run."""
 
     def once() -> list[float]:
         with VirtualClock(auto_advance=True) as clock:
