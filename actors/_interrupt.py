@@ -148,7 +148,7 @@ class InterruptibleLoop(ReceiveLoop):
         # The other loop's, step for step: that one has no call to spare for a message.
         self._hand.append(envelope)
         if self._run.revoked:
-            self._run.give_up_hand()
+            self._cell.remains.give_up_hand(self._run)
             raise LeaseRevoked
         message = envelope.message
         kind = type(message)

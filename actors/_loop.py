@@ -134,7 +134,7 @@ class ReceiveLoop:
     def _handle(self, envelope: Any) -> Exit | None:
         self._hand.append(envelope)
         if self._run.revoked:  # between receiving and here: see give_up_hand
-            self._run.give_up_hand()
+            self._cell.remains.give_up_hand(self._run)
             raise LeaseRevoked
         message = envelope.message
         kind = type(message)  # a message may lie about its __class__, or refuse

@@ -11,15 +11,17 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, final
 
+from actors.errors import MailboxClosed
 from actors.exits import Undelivered
 from actors.future import complete
-from actors.ref import ActorDeadError, ActorRestarted, StopMarker
+from actors.ref import ActorAbandoned, ActorDeadError, ActorRestarted, StopMarker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.cell import Cell
     from actors.exits import Zombie
+    from actors.incarnation import Incarnation
 
 __all__ = ["Remains", "guarded"]
 
@@ -94,6 +96,26 @@ class Remains:
             return
         message = f"{self._cell.ref} stopped before handling the message"
         complete(envelope.reply_to, error=ActorDeadError(message))
+
+    def give_up_hand(
+        self, run: Incarnation, why: str = "its handler did not end in time"
+    ) -> None:
+        """Answer for the message in hand, if nobody has: nobody handles it any more."""
+        try:
+            envelope = run.hand.pop()
+        except IndexError:
+            return
+        cell = self._cell
+        if type(envelope.message) is StopMarker:
+            try:  # the next incarnation is to honour it
+                cell.mailbox.put(envelope, force=True)
+            except MailboxClosed:
+                complete(envelope.reply_to, value=True)
+        elif envelope.reply_to is None:
+            self.keep(envelope.message, why)
+        else:
+            error = ActorAbandoned(f"{cell.ref} will not answer: {why}")
+            complete(envelope.reply_to, error=error)
 
     # -- threads
 

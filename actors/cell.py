@@ -265,7 +265,7 @@ class Cell:
         zombie = run.as_zombie(why)
         stack = zombie.stack
         self.remains.add_zombie(zombie)
-        run.give_up_hand()
+        self.remains.give_up_hand(run)
         self.last_exit = Exit("abandoned", traceback=stack)
         logger.critical(
             "%s did not stop: %s; its thread goes on as %r, shut out and harmless:\n%s",

@@ -3,8 +3,8 @@
 It starts the thread, makes the object, runs the hooks around the receive loop, and
 posts exactly one report of its end, whatever ended it.
 
-:Runs on: its own thread; ``start``, ``join``, ``revoke``, ``interrupt``,
-    ``give_up_hand`` and ``as_zombie`` on the supervisor's.
+:Runs on: its own thread; ``start``, ``join``, ``revoke``, ``interrupt`` and
+    ``as_zombie`` on the supervisor's.
 :Owns: the actor, the thread, the message in hand.
 :Guards: ``_lock`` guards ``revoked`` against ``ended``; the message in hand belongs to
     whoever pops it.
@@ -34,9 +34,8 @@ from actors.exits import (
     crash_runs_hooks,
     strip,
 )
-from actors.future import complete
 from actors.mailbox import LeaseRevoked
-from actors.ref import ActorAbandoned, StopMarker, current_incarnation
+from actors.ref import current_incarnation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,24 +136,6 @@ class Incarnation:
         """Throw ``Cancelled`` into the host's code; False if none runs now."""
         return self._interrupts is not None and self._interrupts.throw()
 
-    def give_up_hand(self, why: str = "its handler did not end in time") -> None:
-        """Answer for the message in hand, if nobody has: nobody handles it any more."""
-        try:
-            envelope = self.hand.pop()
-        except IndexError:
-            return
-        cell = self.cell
-        if type(envelope.message) is StopMarker:
-            try:  # the next incarnation is to honour it
-                self.mailbox.put(envelope, force=True)
-            except MailboxClosed:
-                complete(envelope.reply_to, value=True)
-        elif envelope.reply_to is None:
-            cell.remains.keep(envelope.message, why)
-        else:
-            error = ActorAbandoned(f"{cell.ref} will not answer: {why}")
-            complete(envelope.reply_to, error=error)
-
     def as_zombie(self, why: str) -> Zombie:
         """Mark the thread as left behind, for people who look at a list of threads."""
         thread = self._thread
@@ -227,7 +208,7 @@ class Incarnation:
         return exit_
 
     def _report_end(self, exit_: Exit) -> None:
-        self.give_up_hand("its actor ended while handling it")
+        self.cell.remains.give_up_hand(self, "its actor ended while handling it")
         with self._lock:
             self.ended = True
             left_behind = self.revoked

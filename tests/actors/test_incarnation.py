@@ -623,7 +623,7 @@ def test_stop_request_read_by_a_zombie_is_not_lost(supervisor: FakeSupervisor) -
     assert run.revoke()
     run.hand.append(_taken(cell, stop=True))
 
-    run.give_up_hand()
+    cell.remains.give_up_hand(run)
 
     assert len(cell.mailbox) == 1
     cell.mailbox.revoke()
