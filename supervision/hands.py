@@ -153,7 +153,10 @@ class CellHands:
 
     def busy(self, child: Child) -> bool:
         """See ``Hands``."""
-        return child.state is not State.RUNNING or bool(child.handle.incarnation.hand)
+        if child.state is State.RUNNING or child.state is State.STOPPING:
+            # Also one that drains: with nothing in hand it is about to end.
+            return bool(child.handle.incarnation.hand)
+        return True
 
     def waiting(self, child: Child) -> int:
         """See ``Hands``."""
