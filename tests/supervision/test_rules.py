@@ -12,6 +12,7 @@ are read from the sources, so nothing is imported or run for this.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections import defaultdict
@@ -50,6 +51,7 @@ def each_test(path: Path) -> Iterator[tuple[str, str]]:
             yield node.name, ast.get_docstring(node) or ""
 
 
+@functools.cache
 def table() -> dict[str, list[str]]:
     """The tests of each rule, as ``file::test``."""
     held: defaultdict[str, list[str]] = defaultdict(list)
