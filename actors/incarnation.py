@@ -66,6 +66,7 @@ class Incarnation:
         call: Calls the host's code.
         make_on: Who makes the object, if not its own thread.
         source: Where the actor also takes items from, when its mailbox is empty.
+        started: ``on_start`` has returned: the object has all its attributes.
         revoked: It was left behind.
         ended: Its thread has nothing more to do.
         stop_seen: It was asked to stop through its ref.
@@ -75,7 +76,7 @@ class Incarnation:
     __slots__ = (
         "_arguments", "_interrupts", "_lock", "_thread", "actor", "call", "cell",
         "ended", "escaping", "hand", "ident", "lease", "mailbox", "make_on", "number",
-        "revoked", "source", "stop_seen", "stop_token",
+        "revoked", "source", "started", "stop_seen", "stop_token",
     )  # fmt: skip
 
     def __init__(self, cell: Cell) -> None:
@@ -87,6 +88,7 @@ class Incarnation:
         self.actor: Any = None
         self.source: Source | None = None
         self.ident: int | None = None
+        self.started = False
         self.revoked = False
         self.ended = False
         self.stop_seen = False
@@ -236,6 +238,7 @@ class Incarnation:
             return exit_
         if self.cell.gate is not None:
             self.cell.gate.admit(self.lease)
+        self.started = True
         self.cell.notify(Started(self.cell, self.number))
         self.cell.watches.restarted(self.number)
         try:

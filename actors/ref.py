@@ -104,6 +104,7 @@ class ActorRef(pykka.ActorRef[A]):
         self._put = cell.mailbox.put
         self._clock = cell.clock
         self._stand_in: Any = None
+        self.known_attrs: dict[Any, Any] = {}  # what a proxy saw last in an object
 
     @property
     def actor_inbox(self) -> Any:  # type: ignore[override]  # read-only here
@@ -132,6 +133,16 @@ class ActorRef(pykka.ActorRef[A]):
         if self._stand_in is None:
             self._stand_in = object.__new__(self.actor_class)
         return self._stand_in
+
+    def started_actor(self) -> Any:
+        """The actor if it is there with all its attributes, else ``None``.
+
+        A plain one counts from its ``__init__`` on, as Pykka's does.
+        """
+        run = self.cell.incarnation
+        if run is None or not (run.started or not self.cell.supervised):
+            return None
+        return run.actor
 
     def is_alive(self) -> bool:
         """True until the actor has stopped for good; also while it restarts."""
@@ -329,6 +340,8 @@ class ActorRef(pykka.ActorRef[A]):
 
     def proxy(self) -> pykka.ActorProxy[A]:
         """Wrap the ref in a proxy that, like it, stays valid when the actor restarts.
+
+        While it does, calls, reads and writes wait for the next object.
 
         Raises:
             ActorDeadError: If the actor is dead.
