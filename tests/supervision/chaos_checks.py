@@ -250,10 +250,15 @@ def restarts(run: ChaosRun) -> Iterable[str]:
     """No more of them than the window allows, and none too early."""
     moments: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
     not_before: dict[tuple[str, str], float] = {}
+    up: set[tuple[str, str]] = set()
     for at, event in run.book.events:
         supervisor, child = event[:2]
+        if isinstance(event, (ChildStarted, ChildRestarted)):
+            up.add((supervisor, child))
         if isinstance(event, RestartScheduled):
-            own = run.left_down.get(child, True)
+            own = run.left_down.get(child, True) or (
+                run.optional.get(child, False) and (supervisor, child) not in up
+            )
             window = moments[supervisor, child if own else ""]
             window.append(at)
             while window[0] + event.period < at:
@@ -268,8 +273,10 @@ def restarts(run: ChaosRun) -> Iterable[str]:
             moments.pop((supervisor, child), None)
             not_before.pop((supervisor, child), None)
         elif isinstance(event, ChildDown):  # of a supervisor: its next one counts anew
+            below = f"{supervisor}/{child}"
+            up = {key for key in up if not key[0].startswith(below)}
             for key in list(moments):
-                if key[0].startswith(f"{supervisor}/{child}"):
+                if key[0].startswith(below):
                     del moments[key]
 
 

@@ -79,6 +79,7 @@ class ChaosRun:
         self.virtual = unit == 1.0
         self.news = 0
         self.left_down: dict[str, bool] = {}  # who has a window of its own
+        self.optional: dict[str, bool] = {}  # who has one until it runs
         self.watcher: Any = None
 
     # -- the tree
@@ -119,6 +120,7 @@ class ChaosRun:
         spec = ChildSpec(kind, (), kwargs, id=name, **{**drawn, **options})
         if name is not None:
             self.left_down.setdefault(name, spec.give_up == "leave_down")
+            self.optional.setdefault(name, not spec.required)
         return spec
 
     def options(self, *, intensities: tuple[int, ...]) -> dict[str, Any]:
@@ -248,7 +250,7 @@ class ChaosRun:
             name = rng.choice([f"new-{self.news}", None, "a", "x"])
             own = self.left_down.get(str(name), True)
             give_up = "leave_down" if own else "escalate"
-            child: Any = self.child(name, backoff=None, give_up=give_up)
+            child: Any = self.child(name, backoff=None, give_up=give_up, required=True)
             child_id = str(name)
         else:
             info = rng.choice(children)
