@@ -195,8 +195,15 @@ class Actor(CellActor):
     def stop_token(self) -> StopToken:
         """Signalled before a stop that does not wait for the mailbox.
 
-        A handler that takes long looks at it: ``self.stop_token.cancelled``.  Each
-        incarnation has its own.
+        A handler that takes long looks at it: ``self.stop_token.cancelled``.
+
+        Each incarnation has its own, which ends with it.  If it fails, the token is
+        cancelled after the last hook: callbacks run, and whatever else was given the
+        token, or one below it, is told.  If it ends otherwise and was not cancelled,
+        nothing is: its callbacks are dropped, and tokens below it go on hearing of
+        signals from above.  Callbacks run on another thread, perhaps when the next
+        incarnation has begun; what that needs to find undone belongs in ``on_failure``
+        or ``on_stop``.
         """
         return self._headrace.stop_token
 

@@ -207,7 +207,15 @@ class Incarnation:
             exit_ = dataclasses.replace(exit_, traceback=exit_.traceback or text)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
+        self._guarded(self._end_token, exit_.kind if exit_.abnormal else None)
         return exit_
+
+    def _end_token(self, failure: str | None) -> None:
+        """Have what it started below its token end with it, if it failed."""
+        token = self.stop_token
+        if failure is not None:
+            token.cancel(f"{token.name} has ended: {failure}")
+        token.forget_callbacks()
 
     def _report_end(self, exit_: Exit) -> None:
         self.cell.remains.give_up_hand(self, "its actor ended while handling it")

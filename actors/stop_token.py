@@ -283,7 +283,10 @@ class StopToken:
         return self._on(_DRAIN, fn)
 
     def on_cancel(self, fn: Listener) -> Callable[[], bool]:
-        """Call ``fn(reason)`` once, when this token is cancelled; see ``on_drain``."""
+        """Call ``fn(reason)`` once, when this token is cancelled; see ``on_drain``.
+
+        An actor's own token is cancelled also when its incarnation fails.
+        """
         return self._on(_CANCEL, fn)
 
     def _on(self, phase: Phase, fn: Listener) -> Callable[[], bool]:
@@ -296,6 +299,14 @@ class StopToken:
             return self._callbacks.pop(callback, self) is None
 
         return take_back
+
+    def forget_callbacks(self) -> None:
+        """Take all its callbacks back, for they are of no more use.
+
+        The tokens below it and those who wait keep hearing of its signals.  An actor's
+        own token is told so when its incarnation has ended.
+        """
+        self._callbacks.clear()
 
     def _run(self, callback: _Callback) -> None:
         if self._callbacks.pop(callback, self) is None:  # exactly one thread gets None
