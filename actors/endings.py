@@ -108,6 +108,8 @@ class Endings:
         """Serve :meth:`Ledger.settle <actors.Ledger.settle>`."""
         entry = taken.entry
         with in_turn(self._lock):
+            if token.cancelled and self._is_cut_short(entry, attempt):
+                attempt = _death(entry, token.reason, attempt)
             verdict = self._table.settle(
                 entry,
                 taken.lease,
@@ -123,6 +125,14 @@ class Endings:
         if ticket is not None:
             self._deliveries.wait_for_room(ticket, token)
         return verdict
+
+    def _is_cut_short(self, entry: Entry, attempt: Attempt) -> bool:
+        """True if the attempt obeyed an order that was its worker's alone.
+
+        Nobody cancelled the job and the pipeline goes on: its supervisor restarts, say.
+        """
+        obeyed = isinstance(attempt.error, Cancelled) and entry.cancel_reason is None
+        return obeyed and not self._stopping
 
     def _deliver(
         self, entry: Entry, verdict: Verdict | None, *, wait: bool
@@ -162,11 +172,14 @@ class Endings:
             future.complete(result)
         self._teller.record("settled", entry, result)
 
-    def worker_began(self, worker: str, incarnation: int) -> None:
+    def worker_began(self, worker: str, incarnation: int) -> bool:
         """Serve :meth:`Ledger.worker_began <actors.Ledger.worker_began>`."""
         with in_turn(self._lock):
+            if incarnation < self._living.get(worker, 0):
+                return False
             self._living[worker] = incarnation
         self.worker_died(worker, incarnation, "it was restarted")
+        return True
 
     def worker_died(self, worker: str, incarnation: int, reason: str) -> None:
         """Serve :meth:`Ledger.worker_died <actors.Ledger.worker_died>`."""
@@ -179,8 +192,9 @@ class Endings:
             if entry.begun_at is None:
                 verdict, wakes = self._put_back(entry)
             else:
-                now = self._clock.monotonic()
-                attempt = _death(entry, reason, entry.begun_at, now)
+                number, now = len(entry.attempts) + 1, self._clock.monotonic()
+                attempt = Attempt(number, worker, entry.begun_at, now, None)
+                attempt = _death(entry, reason, attempt)
                 verdict = self._table.settle(
                     entry,
                     entry.lease,
@@ -311,11 +325,11 @@ class Endings:
         self._after_settle(entry, verdict)
 
 
-def _death(entry: Entry, reason: str, began: float, now: float) -> Attempt:
-    """The attempt that a worker's death ended."""
-    worker = entry.worker
+def _death(entry: Entry, reason: str, attempt: Attempt) -> Attempt:
+    """The attempt, ended by its worker's death."""
+    worker = attempt.worker
     error = WorkerDied(f"{worker} died while it ran {entry.job!r}: {reason}")
-    return Attempt(len(entry.attempts) + 1, worker, began, now, error)
+    return attempt._replace(error=error)
 
 
 def _note_attempts(result: JobResult) -> None:

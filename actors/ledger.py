@@ -256,7 +256,8 @@ class Ledger:
             taken: The job in hand.
             attempt: How it ended.
             value: What it returned.
-            token: The worker's: once it is cancelled, the result does not wait.
+            token: The worker's: once it is cancelled, the result does not wait; an
+                attempt that obeyed it has failed, if nobody cancelled the job.
 
         Returns:
             The verdict, or ``None`` when the lease was lost (the result is dropped and
@@ -264,9 +265,13 @@ class Ledger:
         """
         return self._endings.settle(taken, attempt, value, token)
 
-    def worker_began(self, worker: str, incarnation: int) -> None:
-        """A worker is about to take jobs; what the one before it held is settled."""
-        self._endings.worker_began(worker, incarnation)
+    def worker_began(self, worker: str, incarnation: int) -> bool:
+        """A worker is about to take jobs; what the one before it held is settled.
+
+        Returns:
+            False if another has followed it by now: it was left behind, and takes none.
+        """
+        return self._endings.worker_began(worker, incarnation)
 
     def worker_died(self, worker: str, incarnation: int, reason: str) -> None:
         """Settle what a dead worker had in hand: a failed attempt if it had begun.

@@ -51,9 +51,21 @@ class WorkerStats:
 
 
 class WorkerWiring:
-    """What a pipeline lets a worker know; shared by its incarnations."""
+    """What a pipeline lets a worker know; shared by its incarnations.
+
+    Args:
+        ledger: Where its jobs come from.
+        kind: Theirs.
+        name: Its own, in the ledger.
+        engine: Makes what runs a cpu job; ``None`` for an io worker.
+        initializer: Called at each start.
+        stats: Of a worker in this place.
+        before: Incarnations that there were in this place under earlier supervisors,
+            whose children count from 1 again.
+    """
 
     __slots__ = (
+        "before",
         "engine",
         "initializer",
         "kind",
@@ -71,7 +83,9 @@ class WorkerWiring:
         engine: Callable[[], Engine] | None = None,
         initializer: Callable[[], object] | None = None,
         stats: WorkerStats | None = None,
+        before: int = 0,
     ) -> None:
+        self.before = before
         self.ledger = ledger
         self.kind = kind
         self.name = name
@@ -97,7 +111,8 @@ class Worker(Stage):
         assert wiring is not None  # called only with a wiring
         ledger = wiring.ledger
         # What the last incarnation held is settled before we take anything.
-        ledger.worker_began(wiring.name, self.incarnation)
+        if not ledger.worker_began(wiring.name, wiring.before + self.incarnation):
+            return
         wiring.stats.since = None
         enter_role(ledger, Role.JOB, wiring.kind)
         self._engine = None if wiring.engine is None else wiring.engine()

@@ -5,7 +5,7 @@ and longer delays, for as long as another of its kind runs.  When none does, and
 has failed many times in a row, no job of that kind would ever end: the crew is lost.
 
 :Runs on: ``hear`` on the workers' supervisor's thread; pure.
-:Owns: how often each worker has failed to start since it ran last.
+:Owns: how often each worker has failed to start since it ran last, and its number.
 """
 
 from __future__ import annotations
@@ -47,12 +47,28 @@ class Crew:
             kind: [worker_name(kind, place) for place in range(count)]
             for kind, count in workers.items()
         }
-        everybody = itertools.chain(*self._of_kind.values())
+        everybody = list(itertools.chain(*self._of_kind.values()))
         self._failures = dict.fromkeys(everybody, 0)
+        self._before = dict.fromkeys(everybody, 0)
+        self._latest = dict.fromkeys(everybody, 0)
 
     def has(self, event: ChildDown | ChildAbandoned) -> bool:
         """True if the event is of a worker."""
         return event.supervisor == self._supervisor and event.child in self._failures
+
+    def begin_anew(self) -> dict[str, int]:
+        """Their supervisor begins; how many incarnations each worker had before.
+
+        Its children count from 1 again, and news of the old ones may yet be on its way.
+        """
+        self._before = dict(self._latest)
+        return self._before
+
+    def number(self, event: ChildDown | ChildAbandoned) -> int:
+        """The worker's incarnation, counted over all its supervisors."""
+        number = self._before[event.child] + event.incarnation
+        self._latest[event.child] = max(self._latest[event.child], number)
+        return number
 
     def hear(self, event: object) -> str | None:
         """Count; why the run cannot go on, when all workers of a kind are lost."""

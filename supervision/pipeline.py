@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from actors import Clock, JobKind, JobResult, Submitter, Worker
     from supervision.pipeline_options import CpuWorkers, ProducerLike
+    from supervision.supervisor_ref import SupervisorRef
 
 __all__ = ["Pipeline"]
 
@@ -193,6 +194,14 @@ class Pipeline(Scope):
         run = self._present
         if run is not None:
             run.raise_errors()
+
+    @property
+    def tree(self) -> SupervisorRef | None:
+        """The supervisors and stages of the present run; ``None`` before its start.
+
+        ``print(pipeline.tree.snapshot())`` draws them.
+        """
+        return None if self._present is None else self._present.tree
 
     def drain(self, timeout: float | None = None) -> Report:
         """Close the intake and wait until everything is settled and delivered.

@@ -141,7 +141,8 @@ class PipelineRun:
         """Hear what happens in the tree, on a supervisor's thread; never blocks."""
         if isinstance(event, (ChildDown, ChildAbandoned)) and self.crew.has(event):
             why = event.kind if isinstance(event, ChildDown) else event.why
-            self._tell_dispatcher(WorkerDown(event.child, event.incarnation, why))
+            number = self.crew.number(event)
+            self._tell_dispatcher(WorkerDown(event.child, number, why))
         self.producers.hear(event)
         self.ledger.tell(event)
         lost = self.crew.hear(event)

@@ -128,8 +128,9 @@ def _workers(run: PipelineRun, siblings: Siblings) -> Mapping[str, Any]:
     dispatcher: Any = siblings.ref("dispatcher")
     run.ledger.dispatcher = dispatcher
     engines = _engines(run)
+    before = run.crew.begin_anew()
     specs = [
-        _worker(run, kind, place, engines)
+        _worker(run, kind, place, engines, before)
         for kind, count in run.workers.items()
         for place in range(count)
     ]
@@ -146,6 +147,7 @@ def _worker(
     kind: JobKind,
     place: int,
     engines: Callable[[str], Engine],
+    before: Mapping[str, int],
 ) -> ChildSpec[Any]:
     options = run.options
     name = worker_name(kind, place)
@@ -160,6 +162,7 @@ def _worker(
         engine=None if io else functools.partial(engines, name),
         initializer=initializer,
         stats=run.stats[kind][place],
+        before=before[name],
     )
     return ChildSpec(
         (options.worker_class or Worker) if io else Worker,

@@ -358,6 +358,43 @@ def test_late_news_of_a_worker_that_was_followed_is_ignored(ledger: Ledger) -> N
     assert future.result() == "v"
 
 
+def test_a_worker_that_was_left_behind_begins_no_more(ledger: Ledger) -> None:
+    """R12, R59: its late start takes no job out of its successor's hand."""
+    future = submit(ledger)
+    assert ledger.worker_began("w", 2)
+    take(ledger)
+
+    assert not ledger.worker_began("w", 1)
+
+    assert not future.done()
+
+
+def test_an_attempt_that_obeyed_its_workers_stop_has_failed(ledger: Ledger) -> None:
+    """R7: nobody has cancelled the job."""
+    token = StopToken(name="worker")
+    future = submit(ledger)
+    taken = take(ledger)
+    token.cancel("its supervisor restarts")
+
+    settle(ledger, taken, Cancelled("its supervisor restarts"), token=token)
+
+    assert isinstance(future.exception(), WorkerDied)
+    assert "its supervisor restarts" in str(future.exception())
+
+
+def test_one_that_obeyed_its_own_cancel_or_a_stop_has_not(ledger: Ledger) -> None:
+    token = StopToken(name="worker")
+    futures = [submit(ledger, 1), submit(ledger, 2)]
+    first, second = take(ledger), take(ledger, worker="v")
+    futures[0].cancel()
+    token.cancel("its supervisor restarts")
+    settle(ledger, first, Cancelled("the future was cancelled"), token=token)
+    ledger.begin_stopping("the pipeline stops")
+    settle(ledger, second, Cancelled("its supervisor restarts"), token=token)
+
+    assert statuses(ledger) == [JobStatus.CANCELLED, JobStatus.RETURNED]
+
+
 def test_a_new_incarnation_settles_what_the_last_one_held(ledger: Ledger) -> None:
     future = submit(ledger)
     take(ledger)

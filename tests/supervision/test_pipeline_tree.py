@@ -6,6 +6,7 @@ anything else, and between two jobs at the latest.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from concurrent.futures import CancelledError
@@ -24,7 +25,7 @@ from actors import (
     checkpoint,
     sleep,
 )
-from actors.errors import MailboxClosed, ProducerError, ShutdownTimeout
+from actors.errors import MailboxClosed, ProducerError, ShutdownTimeout, WorkerDied
 from actors.events import (
     ChildDown,
     ChildLeftDown,
@@ -66,6 +67,7 @@ class Poison:
 STAGES = (
     "collector",
     "dispatcher",
+    "workers",
     "workers/io-worker-0",
     "workers/cpu-worker-0",
     "producers",
@@ -315,6 +317,103 @@ def test_a_delayed_job_outlives_dispatchers(clock: VirtualClock) -> None:
         assert future.result() == 60.0
 
 
+class Stall:
+    """A control message that holds up whoever reads it."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+
+    @property  # type: ignore[misc]  # no loop expects it either
+    def __class__(self) -> Any:
+        self.gate.pass_through()
+        return Stall
+
+
+@pytest.mark.parametrize("kind", ["io", "cpu"])
+def test_a_job_that_obeyed_its_workers_stop_is_tried_again(
+    clock: VirtualClock, kind: str
+) -> None:
+    """R7: nobody has cancelled it; its supervisor restarts, that is all."""
+    plant = Plant(clock)
+    with plant.pipeline as pipeline:
+        scope = pipeline.scope(kind=kind)
+        futures = [scope.submit(nap, 10) for _ in range(3)]
+        clock.sleep(1)
+        crash(pipeline, "workers")
+
+        assert [future.result() for future in futures] == [10, 10, 10]
+        attempts = [future.job_result().attempts for future in futures]
+
+    assert [len(each) for each in attempts] == [2, 2, 1]
+    for first, _ in attempts[:2]:
+        assert isinstance(first.error, WorkerDied)
+        assert first.ran == 1.0
+    assert 10.0 < clock.monotonic() < 35.0  # the executor cannot end a call
+
+
+def test_a_job_that_obeyed_its_workers_stop_is_dead_without_a_retry(
+    clock: VirtualClock,
+) -> None:
+    """R7: it is not cancelled, which would look as if somebody had wanted that."""
+    plant = Plant(clock, retry=None)
+    with plant.pipeline as pipeline:
+        future = pipeline.submit(nap, 10)
+        clock.sleep(1)
+        crash(pipeline, "workers")
+        with pytest.raises(WorkerDied, match="stops it"):
+            future.result()
+
+    assert (pipeline.report().dead, pipeline.report().cancelled) == (1, 0)
+
+
+def test_old_news_of_a_worker_harms_no_later_one(clock: VirtualClock) -> None:
+    """R12: also when that is the child of another supervisor, and counts from 1."""
+    plant, stall, gate = Plant(clock, retry=None), Stall(), Gate()
+    with plant.pipeline as pipeline:
+        pipeline.wait()
+        for _ in range(3):
+            crash(pipeline, "workers/io-worker-0")
+            crash(pipeline, "workers/io-worker-1")
+            clock.sleep(1)
+        ref_of(pipeline, "dispatcher").tell_control(stall)
+        stall.gate.wait_arrived()
+        crash(pipeline, "workers")
+        clock.settle()
+        plant.futures += [pipeline.submit(gate.pass_through) for _ in range(2)]
+        gate.wait_arrived(count=2)
+        stall.gate.open()
+        clock.settle()
+        gate.open()
+
+    plant.check(pipeline.report())
+    assert pipeline.report().ok
+
+
+def test_a_worker_left_behind_in_its_start_harms_no_later_one(
+    clock: VirtualClock,
+) -> None:
+    """R12, R59: when its ``__init__`` returns at last, another has followed it."""
+    made, stuck, gate = itertools.count(1), Gate(), Gate()
+
+    class Hangs(Worker):
+        def __init__(self) -> None:
+            super().__init__()
+            if next(made) == 2:
+                stuck.pass_through()
+
+    with Pipeline(1, cpu_workers=1, worker_class=Hangs) as pipeline:
+        crash(pipeline, "workers/io-worker-0")
+        stuck.wait_arrived()
+        future = pipeline.submit(gate.pass_through)
+        gate.wait_arrived()  # in the third one, once the second is given up
+        stuck.open()
+        clock.settle()
+        gate.open()
+
+        assert future.result() is None
+        assert len(future.job_result().attempts) == 1
+
+
 # -- it gives up
 
 
@@ -346,7 +445,7 @@ def leave_at_once(plant: Plant) -> None:
 HOSTS = [work_through, map_through, take_results, run_through, leave_at_once]
 
 
-@pytest.mark.parametrize("stage", ["collector", "dispatcher"])
+@pytest.mark.parametrize("stage", ["collector", "dispatcher", "workers"])
 @pytest.mark.parametrize("host", HOSTS, ids=lambda fn: fn.__name__)
 @pytest.mark.parametrize("capacity", [10, None])
 def test_giving_up_hands_every_unfinished_job_back(
