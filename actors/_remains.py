@@ -124,6 +124,18 @@ class Remains:
         with self._lock:
             self.zombies += (zombie,)
 
+    def tell_zombie(self, zombie: Zombie) -> None:
+        """Log that a thread was left behind, and where it is."""
+        names, cell = [self._cell.name], self._cell.parent
+        while cell is not None:
+            names.append(cell.name)
+            cell = cell.parent
+        logger.critical(
+            "%s (#%d) %s; its thread goes on as %r, shut out and harmless:\n%s",
+            "/".join(reversed(names)), zombie.number, zombie.why, zombie.thread,
+            zombie.stack.rstrip(),
+        )  # fmt: skip
+
     def forget_zombie(self, number: int) -> None:
         """A thread that had been left behind has ended."""
         with self._lock:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import faulthandler
 import linecache
+import os
 import re
 import tempfile
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -32,15 +34,22 @@ DEEPEST_KEPT: Final = 50
 
 _texts: dict[Steps, str] = {}
 
+# Our own code and the way into a thread, as the names of their files begin.
+_BELOW_HOSTS: Final = (
+    str(Path(__file__).parent) + os.sep,
+    str(Path(linecache.__file__).with_name("threading.py")),
+)
 _FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
 
 
 def stack_of(ident: int | None) -> str:
     """Format the stack of the thread with this identity, most recent call last.
 
+    An actor's begins with the host's code: the loop below that is the same in all.
+
     Returns:
-        What ``traceback.format_stack`` would; a line that says so if it cannot be had:
-        the thread has ended, or more than a hundred threads are younger.
+        What ``traceback.format_stack`` would, from there on; a line that says so if it
+        cannot be had: the thread has ended, or more than a hundred threads are younger.
     """
     try:
         with tempfile.TemporaryFile() as file:
@@ -53,7 +62,15 @@ def stack_of(ident: int | None) -> str:
     found = re.search(head, dump, re.MULTILINE)
     if found is None:
         return "  (no stack to be had: it has ended, or too many threads run)\n"
-    return "".join(_frame(line) for line in reversed(found[1].splitlines()))
+    lines = found[1].splitlines()[::-1]
+    hosts = (at for at, line in enumerate(lines) if not _is_ours(line))
+    return "".join(_frame(line) for line in lines[next(hosts, 0) :])
+
+
+def _is_ours(line: str) -> bool:
+    """True for a frame that every actor's thread begins with."""
+    frame = _FRAME.fullmatch(line)
+    return frame is not None and frame["file"].startswith(_BELOW_HOSTS)
 
 
 def _frame(line: str) -> str:

@@ -267,10 +267,7 @@ class Cell:
         self.remains.add_zombie(zombie)
         self.remains.give_up_hand(run)
         self.last_exit = Exit("abandoned", traceback=stack)
-        logger.critical(
-            "%s did not stop: %s; its thread goes on as %r, shut out and harmless:\n%s",
-            self.name, why, zombie.thread, stack,
-        )  # fmt: skip
+        self.remains.tell_zombie(zombie)
         if run.ended:  # it had gone by the time it was listed
             self.remains.forget_zombie(run.number)
         return stack

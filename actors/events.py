@@ -161,7 +161,10 @@ class ChildFailing(NamedTuple):
 
 
 class ChildDown(NamedTuple):
-    """One incarnation of a child is over; ``kind`` is its exit's."""
+    """One incarnation of a child is over; ``kind`` is its exit's.
+
+    ``directive`` is what the supervisor's decider said of the error, if it was asked.
+    """
 
     supervisor: str
     child: str
@@ -169,19 +172,30 @@ class ChildDown(NamedTuple):
     kind: str
     error: BaseException | None
     traceback: str
+    directive: str | None = None
 
 
 class ChildStopped(NamedTuple):
-    """A child is over for good: its mailbox is closed, its ref is dead."""
+    """A child is over for good: its mailbox is closed, its ref is dead.
+
+    ``ending`` is the kind of exit that its supervisor ends with, if it does, and empty
+    if that one goes on.  ``kept``: its spec is still there for ``restart_child``.
+    """
 
     supervisor: str
     child: str
     incarnation: int
     kind: str
+    ending: str = ""
+    kept: bool = False
 
 
 class RestartScheduled(NamedTuple):
-    """A child, with the siblings its failure affects, starts again after ``delay``."""
+    """A child, with the siblings its failure affects, starts again after ``delay``.
+
+    It is restart number ``in_a_row``, of which its own ``max_restarts`` are allowed, if
+    it has such a limit.
+    """
 
     supervisor: str
     child: str
@@ -191,6 +205,8 @@ class RestartScheduled(NamedTuple):
     used: int
     intensity: int
     period: float
+    in_a_row: int = 0
+    max_restarts: int | None = None
 
 
 class ChildAbandoned(NamedTuple):
@@ -210,6 +226,7 @@ class ChildResumed(NamedTuple):
     child: str
     incarnation: int
     error: BaseException
+    traceback: str = ""
 
 
 class ChildInterrupted(NamedTuple):
@@ -262,7 +279,8 @@ class TreeGaveUp(NamedTuple):
     """A child failed too often, and all children of its supervisor are stopped.
 
     ``max_restarts`` is the child's own limit if it was that one, and ``None`` if the
-    supervisor's ``intensity`` within ``period`` was used up.
+    supervisor's ``intensity`` within ``period`` was used up.  ``intensity_needed`` is
+    the least intensity that lets the child's ``Backoff`` run, if it has one.
     """
 
     supervisor: str
@@ -272,6 +290,7 @@ class TreeGaveUp(NamedTuple):
     period: float
     error: BaseException | None
     max_restarts: int | None = None
+    intensity_needed: int | None = None
 
 
 class MessageUndelivered(NamedTuple):

@@ -132,11 +132,13 @@ class Child:
         stop_by: When its own time to stop is over, if a drain has used up some of it.
         interrupted: An exception was thrown into the thread that would not end.
         discarded: Its spec goes when it is down.
+        by_order: Its last incarnation ended because its supervisor stopped it.
         start_request: Who asked for its start, and has not been told how it went.
         stop_requests: Who asked for its stop, likewise.
     """
 
     __slots__ = (
+        "by_order",
         "discarded",
         "draining",
         "exit",
@@ -180,6 +182,7 @@ class Child:
         self.stop_by: float | None = None
         self.interrupted = False
         self.discarded = False
+        self.by_order = False
         self.window: RestartWindow | None = None  # its own, if it has one
         self.start_request: Answerable | None = None
         self.stop_requests: list[Answerable] = []

@@ -75,7 +75,7 @@ class ChildrenRef(ActorRef[Any]):
                 the ref then has.  A nested supervisor's is a ``SupervisorRef``.
 
         Raises:
-            KeyError: If there is no such child.
+            ChildNotFound: If there is no such child.
         """
         return self.board.refs.ref(child)
 

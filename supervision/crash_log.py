@@ -6,7 +6,8 @@ children of one supervisor fail alike, as 1,000 connections do whose server has 
 only the first :data:`ALIKE` are logged; the others are counted too.
 
 Each line says what happened, what happens next, and what one can do where that is not
-nothing.
+nothing.  When a child was down for longer than its first restart takes, and the log
+said so, it also says that the child runs again.
 
 :Runs on: the supervisors' threads; one line now and then may tell another's count.
 :Owns: what was logged last for each child and kind of error.
@@ -16,7 +17,6 @@ nothing.
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from actors.events import (
@@ -33,7 +33,20 @@ from actors.events import (
     TreeGaveUp,
     TreeShutsDown,
 )
-from supervision.errors import shown
+from supervision._crash_words import (
+    FATAL,
+    INTERRUPTED,
+    RESUMED,
+    SHUTS_DOWN,
+    WORDS,
+    escalating,
+    giving_up,
+    left_down,
+    restarting,
+    shown_short,
+    stopped,
+)
+from supervision._words import count, seconds
 
 if TYPE_CHECKING:
     from actors.clock import Clock
@@ -50,10 +63,10 @@ ALIKE: Final = 10
 """How many children of one supervisor may fail alike, each with a first line."""
 KEPT: Final = 1000
 """How many kinds of failures are remembered; children come and go by the thousand."""
-NAMED: Final = 5
-"""How many of the siblings that restart with a child are named."""
-LONGEST: Final = 300
-"""Characters of an error in its line; its traceback has all of them."""
+SHORT: Final = 1.0
+"""Seconds that a child may be down without a word when it is up again."""
+MOMENT: Final = 0.1
+"""Seconds below which it is not said how long it was down."""
 _NORMAL: Final = frozenset({"normal", "shutdown", "ignored"})
 # The stack of a thread left behind is logged when it is, the failure that a supervisor
 # gives up at by itself.
@@ -74,9 +87,9 @@ def _note(event: ChildInterrupted | TreeShutsDown | MessageUndelivered) -> None:
     """Log what is no failure of a child's."""
     match event:
         case ChildInterrupted():
-            logger.warning(_INTERRUPTED, *event)
+            logger.warning(INTERRUPTED, *event)
         case TreeShutsDown():
-            logger.info(_SHUTS_DOWN, event[0], event[1], event.auto_shutdown)
+            logger.info(SHUTS_DOWN, event[0], event[1], event.auto_shutdown)
         case MessageUndelivered():
             logger.debug("%s/%s: undelivered: %s", event[0], event[1], event.why)
 
@@ -91,6 +104,35 @@ class _Repeats:
         self.last = now
         self.times = 0
         self.unsaid = 0
+
+
+class _Outage:
+    """The failures of a child since the log last had it running."""
+
+    __slots__ = ("crashes", "down_since", "last", "said", "starts")
+
+    def __init__(self) -> None:
+        self.said = False  # the last line about the child is of a failure
+        self.crashes = 0
+        self.starts = 0
+        self.last = 0.0
+        self.down_since: float | None = None
+
+    def add(self, down: ChildDown, now: float) -> None:
+        """Count an end."""
+        self.last = now
+        if self.down_since is None:
+            self.down_since = now
+        if down.kind == "start_failed":
+            self.starts += 1
+        else:
+            self.crashes += 1
+
+    def __str__(self) -> str:
+        words = [count(self.crashes, "failure")] if self.crashes else []
+        if self.starts:
+            words.append(count(self.starts, "failed start"))
+        return " and ".join(words)
 
 
 class _Telling(NamedTuple):
@@ -111,6 +153,7 @@ class CrashLog:
         self._clock = clock
         self._downs: dict[tuple[str, str], ChildDown] = {}
         self._repeats: dict[tuple[str, ...], _Repeats] = {}
+        self._outages: dict[tuple[str, str], _Outage] = {}
 
     def __call__(self, event: Any) -> None:
         """Log one event."""
@@ -120,41 +163,91 @@ class CrashLog:
                     logger.debug("%s/%s ended (%s)", event[0], event[1], event.kind)
                 else:
                     self._downs[event.supervisor, event.child] = event
+                    self._note_outage(event)
             case RestartScheduled():
-                self._tell(event, logging.WARNING, _restarting(event))
+                self._tell(event, logging.WARNING, restarting(event))
             case TreeGaveUp():
-                self._tell(event, logging.ERROR, _giving_up(event))
+                self._tell(event, logging.ERROR, giving_up(event))
             case ChildLeftDown():
-                self._tell(event, logging.ERROR, _left_down(event))
+                self._tell(event, logging.ERROR, left_down(event))
             case ChildEscalated():
-                self._tell(event, logging.ERROR, _escalating(event))
+                self._tell(event, logging.ERROR, escalating(event))
             case ChildStopped():
-                fatal = event.kind == "fatal"
-                level = logging.ERROR if fatal else logging.WARNING
-                self._tell(event, level, _FATAL if fatal else _NO_MORE)
+                self._tell_stopped(event)
             case ChildResumed():
                 self._tell_resumed(event)
             case ChildStarted() | ChildRestarted():
                 # Its failure is untold if it came while its group was being stopped.
-                self._tell(event, logging.WARNING, "it runs again, with its group")
-                logger.debug("%s/%s runs (#%d)", *event[:3])
+                what_next = "it runs again, with its group"
+                if self._tell(event, logging.WARNING, what_next):
+                    self._outages.pop((event.supervisor, event.child), None)
+                self._tell_running(event)
             case ChildInterrupted() | TreeShutsDown() | MessageUndelivered():
                 _note(event)
 
-    def _tell(self, event: _Sequel, level: int, what_next: str) -> None:
+    def _tell(self, event: _Sequel, level: int, what_next: str) -> bool:
         """Log the failure that led to ``event``, if it is time to."""
         down = self._downs.pop((event.supervisor, event.child), None)
         if down is None:
             if level >= logging.ERROR:  # it stopped in order, and once too often
                 logger.log(level, "%s/%s (#%d) stopped; %s", *event[:3], what_next)
-            return
-        what = _WORDS.get(down.kind, down.kind)
+            return False
+        what = WORDS.get(down.kind, down.kind)
         trace = "" if down.kind in _TOLD_BEFORE else down.traceback
-        self._line(level, down, what, what_next, trace)
+        return self._line(level, down, what, what_next, trace)
 
     def _tell_resumed(self, event: ChildResumed) -> None:
-        trace = "".join(traceback.format_exception(event.error))
-        self._line(logging.WARNING, event, "failed on a message", _RESUMED, trace)
+        what = "failed on a message"
+        self._line(logging.WARNING, event, what, RESUMED, event.traceback)
+
+    def _tell_stopped(self, event: ChildStopped) -> None:
+        down = self._downs.get((event.supervisor, event.child))
+        if down is None:
+            if event.kind in _NORMAL:  # it is down by order: no outage
+                self._outages.pop((event.supervisor, event.child), None)
+            return
+        fatal = event.kind == "fatal"
+        level = logging.ERROR if fatal else logging.WARNING
+        self._tell(event, level, FATAL if fatal else stopped(event, down))
+
+    # -- that it runs again
+
+    def _note_outage(self, down: ChildDown) -> None:
+        key, now = (down.supervisor, down.child), self._clock.monotonic()
+        outage = self._outages.pop(key, None)
+        if outage is None or (outage.down_since is None and now - outage.last >= QUIET):
+            outage = _Outage()
+        outage.add(down, now)
+        self._outages[key] = outage  # at the end: the one touched last
+        if len(self._outages) > KEPT:
+            self._outages.pop(next(iter(self._outages)), None)
+
+    def _tell_running(self, event: ChildStarted | ChildRestarted) -> None:
+        """Say that a child runs whose failure was the last that the log said of it.
+
+        A single restart that takes no time is none of that: it was announced.
+        """
+        key = event.supervisor, event.child
+        outage = self._outages.get(key)
+        if outage is None or outage.down_since is None:
+            logger.debug("%s/%s (#%d) runs", *event[:3])
+            return
+        down_for = self._clock.monotonic() - outage.down_since
+        outage.down_since = None
+        if not outage.said or (down_for < SHORT and not outage.starts):
+            logger.debug("%s/%s (#%d) runs again", *event[:3])
+            return
+        self._outages.pop(key, None)
+        again = outage.crashes or isinstance(event, ChildRestarted)
+        logger.info(
+            "%s/%s (#%d) runs%s, after %s%s",
+            *event[:3],
+            " again" if again else "",
+            outage,
+            f"; it was down for {seconds(down_for)}" if down_for >= MOMENT else "",
+        )
+
+    # -- one line
 
     def _line(
         self,
@@ -163,21 +256,25 @@ class CrashLog:
         what: str,
         what_next: str,
         trace: str,
-    ) -> None:
+    ) -> bool:
         """Log a failure, if it is time to; errors always are."""
         telling = self._count(failure, always=level >= logging.ERROR)
         if telling is None:
-            return
+            return False
+        outage = self._outages.get((failure.supervisor, failure.child))
+        if outage is not None:
+            outage.said = True
         logger.log(
             level,
             "%s/%s (#%d) %s (%s); %s%s%s",
             *failure[:3],
             what,
-            _shown(failure.error),
+            shown_short(failure.error),
             what_next,
             telling.more,
             f"\n{trace.rstrip()}" if telling.first and trace else "",
         )
+        return True
 
     def _count(
         self, failure: ChildDown | ChildResumed, *, always: bool
@@ -217,80 +314,3 @@ class CrashLog:
         if len(self._repeats) > KEPT:
             self._repeats.pop(next(iter(self._repeats)), None)
         return repeats, is_new
-
-
-_NO_MORE: Final = "it is not started again"
-_RESUMED: Final = (
-    "resumed: it goes on with the next message, and does not handle this one again"
-)
-_FATAL: Final = (
-    "no restart can help: its tree is stopped, and wait() and the end of the with "
-    "block raise this error"
-)
-_SHUTS_DOWN: Final = (
-    "all children of %s are stopped: its significant child %s has ended, and its "
-    "auto_shutdown is %s"
-)
-_INTERRUPTED: Final = (
-    "%s/%s (#%d) %s; interrupted: Cancelled was raised in its thread. If it waits in "
-    "a call of C code that cannot be seen before the call returns, and its thread is "
-    "left behind"
-)
-_WORDS: Final = {
-    "failed": "crashed",
-    "start_failed": "did not start",
-    "abandoned": "had to be abandoned",
-    "gave_up": "gave up",
-    "fatal": "ended by a fatal error",
-}
-
-
-def _restarting(event: RestartScheduled) -> str:
-    others = [each for each in event.affected if each != event.child]
-    named = ", ".join(others[:NAMED])
-    if len(others) > NAMED:
-        named += f" and {len(others) - NAMED} others"
-    with_others = f" with {named}" if others else ""
-    when = f"in {event.delay:.3g} s" if event.delay else "now"
-    return (
-        f"restarting{with_others} {when}, {event.used} of {event.intensity} "
-        f"restarts used in {event.period:g} s"
-    )
-
-
-def _giving_up(event: TreeGaveUp) -> str:
-    return (
-        f"giving up: {_used_up(event)}; {_all_stop(event.supervisor)}. If such "
-        f"failures pass by themselves, a Backoff gives them time and a higher limit "
-        f"more restarts"
-    )
-
-
-def _escalating(event: ChildEscalated) -> str:
-    return f"escalated by its decider; {_all_stop(event.supervisor)}"
-
-
-def _all_stop(supervisor: str) -> str:
-    above, nested, _ = supervisor.rpartition("/")
-    then = f"{above} decides what follows" if nested else "wait() raises the error"
-    return f"all children of {supervisor} are stopped, {then}"
-
-
-def _left_down(event: ChildLeftDown) -> str:
-    return (
-        f"it stays down: {_used_up(event)}; the other children go on. When the cause "
-        f"is gone, restart_child({event.child!r}) of {event.supervisor} starts it again"
-    )
-
-
-def _used_up(event: TreeGaveUp | ChildLeftDown) -> str:
-    if event.max_restarts is not None:
-        return f"max_restarts={event.max_restarts} in a row are used up"
-    if not event.intensity:
-        return "intensity=0 allows no restart"
-    return f"more than {event.intensity} restarts in {event.period:g} s"
-
-
-def _shown(error: BaseException | None) -> str:
-    text = shown(error)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -14,6 +14,8 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from supervision._words import count, seconds
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -32,6 +34,9 @@ _WORDS: Final = {
     "ignored": "had nothing to do",
 }
 _ENDS: Final = {"start_failed": "did not start:", "gave_up": "gave up:"}
+_BEFORE: Final = {"start_failed": "after failed start:", "gave_up": "after giving up:"}
+SOON: Final = 0.05
+"""Seconds that would be drawn as 0.0."""
 
 
 class _Row(NamedTuple):
@@ -136,16 +141,27 @@ def _remarks(each: Entry) -> Iterator[str]:
     if each.is_supervisor:
         yield each.strategy
     if each.restart_in is not None:
-        yield f"in {_seconds(each.restart_in)}"
+        yield "now" if each.restart_in < SOON else f"in {seconds(each.restart_in)}"
     if not each.is_supervisor:
         if _is_full(each):
             yield "full"
         if each.zombies:
-            yield _count(each.zombies, "zombie")
+            yield count(each.zombies, "zombie")
     if each.error:
-        yield f"{_ENDS.get(each.exit_kind, 'after')} {' '.join(each.error.split())}"
+        ends = _BEFORE if each.state == "running" else _ENDS
+        yield f"{ends.get(each.exit_kind, 'after')} {' '.join(each.error.split())}"
     elif each.state == "undefined" and each.exit_kind:
-        yield _WORDS.get(each.exit_kind, each.exit_kind)
+        yield _end(each)
+
+
+def _end(each: Entry) -> str:
+    """How one that is down ended, in words."""
+    kind = each.exit_kind
+    if kind == "normal" and (each.by_order or each.is_supervisor):  # it drained
+        kind = "shutdown"
+    elif kind == "shutdown" and each.is_supervisor and not each.by_order:
+        kind = "normal"  # by its auto_shutdown
+    return _WORDS.get(kind, kind)
 
 
 # -- below the table
@@ -155,7 +171,7 @@ def _zombies(tree: TreeSnapshot) -> Iterator[str]:
     """Each thread that was left behind, with the place where it is."""
     for zombie in tree.zombies:
         yield ""
-        ago = _seconds(tree.taken_at - zombie.since)
+        ago = seconds(tree.taken_at - zombie.since)
         yield f"{zombie.thread}  left behind {ago} ago: {zombie.why}"
         stack = zombie.stack.rstrip().splitlines()
         if len(stack) > STACK:
@@ -166,12 +182,12 @@ def _zombies(tree: TreeSnapshot) -> Iterator[str]:
 def _sums(tree: TreeSnapshot) -> str:
     """What an operator wants to know first, next to the prompt."""
     actors = [each for each in _all_below(tree) if not each.is_supervisor]
-    words = [f"{_count(len(actors), 'actor')}: {_states(actors) or 'none'}"]
+    words = [f"{count(len(actors), 'actor')}: {_states(actors) or 'none'}"]
     restarts = sum(each.restarts for each in _all_below(tree))
     if restarts:
-        words.append(_count(restarts, "restart"))
+        words.append(count(restarts, "restart"))
     if tree.zombies:
-        words.append(_count(len(tree.zombies), "zombie"))
+        words.append(count(len(tree.zombies), "zombie"))
     if tree.undelivered:
         words.append(f"{tree.undelivered:,} undelivered")
     return "; ".join(words)
@@ -187,18 +203,4 @@ def _all_below(tree: TreeSnapshot) -> Iterator[Entry]:
 def _states(entries: Sequence[Entry]) -> str:
     """``9,958 running, 2 restarting``."""
     states = Counter(map(_state, entries))
-    return ", ".join(f"{count:,} {state}" for state, count in states.most_common())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _seconds(length: float) -> str:
-    if length < 10:  # where a tenth matters
-        return f"{length:.1f} s"
-    minutes, seconds = divmod(round(length), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+    return ", ".join(f"{number:,} {state}" for state, number in states.most_common())

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.errors import HeadraceError
 
@@ -23,6 +23,9 @@ __all__ = [
     "StartFailed",
     "SupervisorGaveUp",
 ]
+
+LONGEST: Final = 4000
+"""Characters of a traceback in a note, of its end; a deep recursion has more."""
 
 
 class StartFailed(HeadraceError, RuntimeError):
@@ -82,13 +85,30 @@ class MaxChildren(HeadraceError, RuntimeError):
 
 
 def start_failure(
-    supervisor: str, child_id: str, cause: BaseException | None
+    supervisor: str, child_id: str, cause: BaseException | None, traceback: str = ""
 ) -> StartFailed:
     """What a supervisor ends with when one of its children does not start."""
     message = f"child {child_id!r} of {supervisor} did not start: {shown(cause)}"
     failure = StartFailed(message, child_id)
-    failure.__cause__ = cause
+    caused_by(failure, cause, traceback)
     return failure
+
+
+def caused_by(
+    error: HeadraceError, cause: BaseException | None, traceback: str
+) -> None:
+    """Give an error its cause, and as a note where that one was raised.
+
+    The cause itself has no frames any more: they would keep the dead actor alive.
+    """
+    error.__cause__ = cause
+    if not traceback or isinstance(cause, StartFailed):  # that one says it
+        return
+    text = traceback.rstrip()
+    if len(text) > LONGEST:  # the last lines tell the most
+        _, _, last = text[-LONGEST:].partition("\n")
+        text = f"...\n{last}"
+    error.add_note(f"It happened here:\n{text}")
 
 
 def shown(error: BaseException | None) -> str:

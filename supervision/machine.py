@@ -21,11 +21,9 @@ from actors.events import (
     ChildDown,
     ChildEscalated,
     ChildFailing,
-    ChildLeftDown,
     ChildRestarted,
     ChildResumed,
     ChildStarted,
-    TreeGaveUp,
     TreeShutsDown,
 )
 from supervision.child_spec import RestartType
@@ -70,7 +68,7 @@ class Machine(Moves):
         self.spec = spec
         # Taken from the end, so that no step looks at the children it is done with.
         self._unstarted = children[::-1]
-        self._ends_by_itself = False
+        self.ends_by_itself = False  # by its auto_shutdown
 
     # -- what comes in
 
@@ -108,10 +106,12 @@ class Machine(Moves):
             limit = child.spec.shutdown or IDLE_GRACE
             self._arm(child, now + limit, "failing_due")
 
-    def resumed(self, child: Child, number: int, error: BaseException) -> None:
+    def resumed(
+        self, child: Child, number: int, error: BaseException, traceback: str = ""
+    ) -> None:
         """An incarnation failed, and goes on as its decider said."""
         if child.number == number and child.state in LIVE:
-            self._hands.emit(ChildResumed(*self._who(child), error))
+            self._hands.emit(ChildResumed(*self._who(child), error, traceback))
 
     def down(self, child: Child, number: int, exit_: Exit, now: float) -> None:
         """An incarnation is over."""
@@ -206,13 +206,14 @@ class Machine(Moves):
             exit_ = Exit("start_failed", error, exit_.traceback)
         child.disarm()
         child.exit = exit_
-        self._hands.emit(
-            ChildDown(*self._who(child), exit_.kind, exit_.error, exit_.traceback)
-        )
+        child.by_order = was is State.STOPPING
+        failure, text, directive = exit_.error, exit_.traceback, exit_.directive
+        down = ChildDown(*self._who(child), exit_.kind, failure, text, directive)
+        self._hands.emit(down)
         if exit_.kind == "fatal":
             self._begin_stop(exit_)
         elif self._fails_the_tree(child, was, exit_):
-            failure = start_failure(self.name, child.id, exit_.error)
+            failure = start_failure(self.name, child.id, exit_.error, exit_.traceback)
             self._begin_stop(Exit("start_failed", failure, exit_.traceback))
         asked_for = child.start_request is not None
         if asked_for and was is State.STOPPING and self._is_of_a_stopping_group(child):
@@ -276,9 +277,7 @@ class Machine(Moves):
         elif verdict.what == "stay_down":
             self._stay_down(child, exit_, asked=asked)
         elif verdict.what == "leave_down":
-            limits = self.limits.shown
-            most, error = verdict.max_restarts, exit_.error
-            self._hands.emit(ChildLeftDown(*self._who(child), *limits, most, error))
+            self._tell_left_down(child, verdict.max_restarts)
             self._finalize(child)
         else:
             self._give_up(child, verdict, exit_)
@@ -289,13 +288,11 @@ class Machine(Moves):
 
     def _give_up(self, child: Child, verdict: Verdict, exit_: Exit) -> None:
         self._become(child, State.RESTARTING)
-        who, error = self._who(child), exit_.error
         if verdict.what == "escalate":
-            self._hands.emit(ChildEscalated(*who, error))
+            self._hands.emit(ChildEscalated(*self._who(child), exit_.error))
         else:
-            limits, most = self.limits.shown, verdict.max_restarts
-            self._hands.emit(TreeGaveUp(*who, *limits, error, most))
-        self._begin_stop(Exit("gave_up", error, exit_.traceback))
+            self._tell_gave_up(child, verdict.max_restarts)
+        self._begin_stop(Exit("gave_up", exit_.error, exit_.traceback))
 
     def _stay_down(self, child: Child, exit_: Exit, *, asked: bool) -> None:
         """Let a child go that is not restarted; the supervisor may go with it."""
@@ -309,7 +306,7 @@ class Machine(Moves):
         if policy == "any_significant" or (
             policy == "all_significant" and not self._any_significant_left()
         ):
-            self._ends_by_itself = True  # not before all have started
+            self.ends_by_itself = True  # not before all have started
             self._hands.emit(TreeShutsDown(*self._who(child), policy))
 
     def _any_significant_left(self) -> bool:
@@ -358,7 +355,7 @@ class Machine(Moves):
             if not self._unstarted:
                 self.mode = Mode.RUNNING
                 self._hands.ready()
-        if self._ends_by_itself and self.mode is Mode.RUNNING:
+        if self.ends_by_itself and self.mode is Mode.RUNNING:
             self._begin_stop(Exit("shutdown"))
             return True
         return False

@@ -16,13 +16,16 @@ from actors import Exit
 from actors.events import (
     ChildAbandoned,
     ChildInterrupted,
+    ChildLeftDown,
     ChildStopped,
     RestartScheduled,
+    TreeGaveUp,
 )
 from supervision.child_state import EXPECTED, Child, Due, Mode, State
 from supervision.ending import Ending
 from supervision.errors import start_failure
 from supervision.groups import Groups
+from supervision.strategies import intensity_needed
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -125,7 +128,8 @@ class Moves(ABC):
             self.answers.append((request, self._hands.ref(child), None))
         else:
             error = exit_.error or InterruptedError(f"it was stopped ({exit_.kind})")
-            failure = start_failure(self.name, child.id, error)
+            text = exit_.traceback
+            failure = start_failure(self.name, child.id, error, text)
             self.answers.append((request, None, failure))
 
     def _tell_restart(
@@ -133,8 +137,24 @@ class Moves(ABC):
     ) -> None:
         ids = tuple(each.id for each in affected)
         window = self.limits.shown
+        own = child.failures, child.spec.max_restarts
         who = self._who(child)
-        self._hands.emit(RestartScheduled(*who, delay, ids, used, *window))
+        self._hands.emit(RestartScheduled(*who, delay, ids, used, *window, *own))
+
+    def _tell_left_down(self, child: Child, max_restarts: int | None) -> None:
+        limits, error = self.limits.shown, _error_of(child)
+        who = self._who(child)
+        self._hands.emit(ChildLeftDown(*who, *limits, max_restarts, error))
+
+    def _tell_gave_up(self, child: Child, max_restarts: int | None) -> None:
+        limits, spec = self.limits.shown, child.spec
+        needed = None
+        if spec.backoff is not None:
+            needed = intensity_needed(spec.backoff, limits[1])
+            if spec.max_restarts is not None:
+                needed = min(needed, spec.max_restarts)
+        error, who = _error_of(child), self._who(child)
+        self._hands.emit(TreeGaveUp(*who, *limits, error, max_restarts, needed))
 
     # -- stop
 
@@ -252,7 +272,9 @@ class Moves(ABC):
         if request is not None and exit_.kind != "ignored":
             child.discarded |= not request.keeps_spec
         self._hands.finalize(child, exit_)
-        self._hands.emit(ChildStopped(*self._who(child), exit_.kind))
+        ending = "" if self.exit is None else self.exit.kind
+        follows = ending, not child.is_gone
+        self._hands.emit(ChildStopped(*self._who(child), exit_.kind, *follows))
         if child.is_gone:
             self._drop(child)
         self._answer_start(child, exit_)
@@ -265,6 +287,10 @@ class Moves(ABC):
             child.discarded or child.was_added
         ):
             self._hands.forget(child)
+
+
+def _error_of(child: Child) -> BaseException | None:
+    return None if child.exit is None else child.exit.error
 
 
 _OUT_OF_TIME: Final[dict[State, DueKind]] = {

@@ -42,6 +42,7 @@ class ChildInfo(NamedTuple):
         exit: How its last incarnation ended, if one has.
         restart_at: The moment on the clock before which it does not start again, if it
             waits for one.
+        by_order: That one ended because its supervisor stopped it.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ChildInfo(NamedTuple):
     is_supervisor: bool
     exit: Exit | None = None
     restart_at: float | None = None
+    by_order: bool = False
 
 
 class ChildCounts(NamedTuple):
@@ -210,4 +212,5 @@ def _info_of(child: Child) -> ChildInfo:
         child.spec.is_supervisor,
         child.exit,
         None if group is None or child.state is not State.RESTARTING else group.at,
+        child.by_order,
     )

@@ -45,6 +45,7 @@ class ChildSnapshot:
         restart_in: Seconds until it starts again, if it waits for that.
         zombies: How many threads of it were left behind and still run.
         undelivered: How many of its messages nobody will handle.
+        by_order: Its last incarnation ended because its supervisor stopped it.
     """
 
     is_supervisor: ClassVar[Literal[False]] = False
@@ -62,6 +63,7 @@ class ChildSnapshot:
     restart_in: float | None
     zombies: int
     undelivered: int
+    by_order: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class TreeSnapshot:
         zombies: The threads left behind anywhere below that still run.
         undelivered: How many messages, to anybody below, nobody will handle.
         taken_at: The moment on the tree's clock.
+        by_order: As a child's; of the root, that it did not end by its auto_shutdown.
     """
 
     is_supervisor: ClassVar[Literal[True]] = True
@@ -102,6 +105,7 @@ class TreeSnapshot:
     zombies: tuple[Zombie, ...]
     undelivered: int
     taken_at: float
+    by_order: bool = False
 
     def draw(self, *, width: int = 80, most: int = 40) -> str:
         """The tree as lines of text.
@@ -147,6 +151,7 @@ def _tree(ref: SupervisorRef, info: ChildInfo | None, now: float) -> TreeSnapsho
         zombies=board.tree.zombies(board.name),
         undelivered=board.tree.count_undelivered(board.name),
         taken_at=now,
+        by_order=not board.ends_by_itself if info is None else info.by_order,
     )
 
 
@@ -185,6 +190,7 @@ def _child(info: ChildInfo, now: float) -> Entry:
         restart_in=_time_left(info, now),
         zombies=len(cell.zombies),
         undelivered=cell.undelivered_count,
+        by_order=info.by_order,
     )
 
 

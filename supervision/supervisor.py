@@ -314,6 +314,7 @@ class Supervisor(Actor):
         if changed:
             self._board.picture = self._painter.paint(changed)
         self._board.state = self._machine.mode.value
+        self._board.ends_by_itself = self._machine.ends_by_itself
         # Not before: whoever is answered finds what it was told of in the picture.
         if self._is_ready:
             self._is_ready = False
@@ -333,6 +334,6 @@ def machine_hears(machine: Machine, child: Child, notice: Notice, now: float) ->
     elif isinstance(notice, Failing):
         machine.failing(child, notice.number, now)
     elif isinstance(notice, Resumed):
-        machine.resumed(child, notice.number, notice.error)
+        machine.resumed(child, notice.number, notice.error, notice.traceback)
     elif isinstance(notice, Ready) or not child.spec.is_supervisor:
         machine.started(child, notice.number, now)

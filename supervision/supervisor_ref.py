@@ -23,7 +23,13 @@ from actors import (
 from supervision import tree_exit
 from supervision.caller import Caller
 from supervision.children_ref import ChildrenRef
-from supervision.errors import ChildNotFound, StartFailed, SupervisorGaveUp, shown
+from supervision.errors import (
+    ChildNotFound,
+    StartFailed,
+    SupervisorGaveUp,
+    caused_by,
+    shown,
+)
 from supervision.snapshot import take_snapshot
 
 if TYPE_CHECKING:
@@ -309,7 +315,7 @@ class SupervisorRef(ChildrenRef):
         elif exit_.error is None:
             message = f"{self.board.name} gave up; a permanent child stopped too often"
         gave_up = SupervisorGaveUp(message)
-        gave_up.__cause__ = exit_.error
+        caused_by(gave_up, exit_.error, exit_.traceback)
         return gave_up
 
     def _start_error(self, exit_: Exit) -> BaseException:
@@ -318,7 +324,7 @@ class SupervisorRef(ChildrenRef):
             return error
         message = f"{self.board.name} ended ({exit_.kind}) before all children ran"
         failure = StartFailed(message)
-        failure.__cause__ = error
+        caused_by(failure, error, exit_.traceback)
         return failure
 
 

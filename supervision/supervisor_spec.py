@@ -175,6 +175,8 @@ class SupervisorSpec:
     def _warn_of_short_window(self, child: ChildSpec[Any]) -> None:
         if child.backoff is None or child.restart is RestartType.TEMPORARY:
             return
+        if child.give_up == "leave_down":  # to be given up is what it is to be then
+            return
         needed = intensity_needed(child.backoff, self.period)
         then = "let it run"
         if child.max_restarts is not None and child.max_restarts < needed:

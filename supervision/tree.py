@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from actors.events import Listeners, MessageUndelivered
 from supervision.child_like import as_spec
 from supervision.crash_log import CrashLog
+from supervision.errors import ChildNotFound
 from supervision.picture import Picture
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Refs:
         """The ref of a child, by its id, its spec or, given as a class, by that.
 
         Raises:
-            KeyError: If there is none; it names those there are.
+            ChildNotFound: If there is none; it names those there are.
         """
         child_id = child if isinstance(child, str) else as_spec(child).id
         try:
@@ -75,7 +76,7 @@ class Refs:
         except KeyError:
             there = ", ".join(list(self._refs)[:MOST_NAMED]) or "none"
             message = f"{self._supervisor} has no child {child_id!r}; it has: {there}"
-            raise KeyError(message) from None
+            raise ChildNotFound(message) from None
 
     def find(self, child_id: str) -> ActorRef[Any] | None:
         """The ref of the child with that id, if there is one."""
@@ -174,9 +175,13 @@ class Board:
         spec: What the present incarnation was told; ``None`` before the first.
         strategy: In words, for people: ``one_for_one``, or ``dynamic``.
         state: The supervisor's own: ``starting``, ``running``, ``stopping``, ``over``.
+        ends_by_itself: It ends, or has ended, by its ``auto_shutdown``.
     """
 
-    __slots__ = ("name", "picture", "refs", "spec", "state", "strategy", "tree")
+    __slots__ = (
+        "ends_by_itself", "name", "picture", "refs", "spec", "state", "strategy",
+        "tree",
+    )  # fmt: skip
 
     def __init__(self, name: str, tree: Tree) -> None:
         self.name = name
@@ -186,3 +191,4 @@ class Board:
         self.spec: SupervisorSpec | None = None
         self.strategy = ""
         self.state = "starting"
+        self.ends_by_itself = False

@@ -42,6 +42,26 @@ def test_stack_of_a_waiting_thread_ends_where_it_waits() -> None:
         assert "ended" in stack_of(None)
 
 
+def test_stack_of_a_hosts_code_begins_with_it_and_ends_in_ours() -> None:
+    def wait() -> None:
+        gate.pass_through()
+
+    with VirtualClock() as clock:
+        gate = Gate()
+        thread = clock.thread(wait)
+        thread.start()
+        gate.wait_arrived()
+        clock.settle()
+
+        first, *rest = stack_of(thread.ident).splitlines()
+
+        assert first.startswith(f'  File "{__file__}", line ')
+        assert first.endswith(", in wait")
+        assert any(line.endswith(", in pass_through") for line in rest)
+        gate.open()
+        clock.join(thread)
+
+
 def test_no_place_for_a_file_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError("no space left on device")

@@ -14,6 +14,7 @@ from actors.events import (
     ChildLeftDown,
     ChildRestarted,
     ChildResumed,
+    ChildStarted,
     ChildStopped,
     RestartScheduled,
     TreeGaveUp,
@@ -204,10 +205,7 @@ def test_resumed_failures_are_told_like_crashes(
 ) -> None:
     """R92, R49: the first with its traceback, repeats with a count."""
     for number in range(12):
-        try:
-            raise KeyError(number)
-        except KeyError as error:
-            told.tell(ChildResumed("tree", "kid", 1, error))
+        told.tell(ChildResumed("tree", "kid", 1, KeyError(number), TRACEBACK))
         clock.advance(1)
 
     first, second = told.lines
@@ -215,6 +213,7 @@ def test_resumed_failures_are_told_like_crashes(
         "tree/kid (#1) failed on a message (KeyError(0)); resumed: it goes on with "
         "the next message, and does not handle this one again\nTraceback"
     )
+    assert first.endswith(TRACEBACK.rstrip())
     assert second.endswith("; 9 more like it since the last line")
 
 
@@ -319,3 +318,277 @@ def test_traceback_that_was_told_before_is_not_told_again(told: Told) -> None:
         f"tree/{who} (ValueError('boom')); it is not started again"
         for who in ("inner (#1) gave up", "kid (#1) had to be abandoned")
     ]
+
+
+def test_limit_that_is_reached_first_is_the_one_that_is_told(told: Told) -> None:
+    """R92, R46: max_restarts=2 binds before an intensity of 3, and not before 1."""
+    scheduled = RestartScheduled("tree", "kid", 1, 0.0, ("kid",), 1, 3, 5.0, 1, 2)
+    for child, event in [
+        ("kid", scheduled),
+        ("a", scheduled._replace(child="a", intensity=1)),
+        ("b", scheduled._replace(child="b", max_restarts=None)),
+    ]:
+        told.tell(ChildDown("tree", child, 1, "failed", ValueError("boom"), ""))
+        told.tell(event)
+
+    assert [line.partition("now, ")[2] for line in told.lines] == [
+        "1 of 2 restarts in a row used",
+        "1 of 1 restarts used in 5 s",
+        "1 of 3 restarts used in 5 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("needed", "max_restarts", "intensity", "way_out"),
+    [
+        (8, None, 3, "Its Backoff is cut short: intensity=8 would let it run"),
+        (
+            2,
+            None,
+            3,
+            (
+                "If such failures pass by themselves, a longer Backoff gives them time "
+                "and a higher intensity more restarts"
+            ),
+        ),
+        (
+            2,
+            2,
+            3,
+            (
+                "If such failures pass by themselves, a higher max_restarts gives its "
+                "Backoff more time"
+            ),
+        ),
+    ],
+)
+def test_giving_up_despite_a_backoff_recommends_none(
+    told: Told, needed: Any, max_restarts: Any, intensity: Any, way_out: str
+) -> None:
+    """R92: what one can do, and has not done."""
+    error = ValueError("boom")
+    told.tell(ChildDown("tree", "kid", 4, "failed", error, ""))
+    told.tell(TreeGaveUp("tree", "kid", 4, intensity, 5.0, error, max_restarts, needed))
+
+    assert told.lines[0].endswith(f"wait() raises the error. {way_out}")
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "what_next"),
+    [
+        (
+            "tree",
+            (
+                "so tree does not start: what runs of it is stopped, start() raises "
+                "the error"
+            ),
+        ),
+        (
+            "tree/inner",
+            (
+                "so tree/inner does not start: what runs of it is stopped, tree "
+                "decides what follows"
+            ),
+        ),
+    ],
+)
+def test_child_without_which_the_tree_does_not_start_says_so(
+    told: Told, supervisor: str, what_next: str
+) -> None:
+    """R92."""
+    who = (supervisor, "kid", 1)
+    told.tell(ChildDown(*who, "start_failed", ValueError("boom"), ""))
+    told.tell(ChildStopped(*who, "start_failed", "start_failed", kept=True))
+
+    assert told.lines == [
+        f"{supervisor}/kid (#1) did not start (ValueError('boom')); {what_next}"
+    ]
+
+
+def test_failure_while_its_tree_ends_says_why_nothing_follows(told: Told) -> None:
+    """R92."""
+    told.tell(ChildDown("tree", "kid", 1, "failed", ValueError("boom"), ""))
+    told.tell(ChildStopped("tree", "kid", 1, "failed", "shutdown", kept=True))
+
+    assert told.lines[0].endswith("; it is not started again, for tree ends")
+
+
+def test_subtree_that_a_decider_stops_says_who_did_and_how_it_comes_back(
+    told: Told,
+) -> None:
+    """R92, R49."""
+    for child, kept in [("storage", True), ("session", False)]:
+        error = OSError("disk full")
+        told.tell(ChildDown("tree", child, 1, "gave_up", error, TRACEBACK, "stop"))
+        told.tell(ChildStopped("tree", child, 1, "gave_up", kept=kept))
+
+    assert told.lines == [
+        (
+            "tree/storage (#1) gave up (OSError('disk full')); it stays down, as the "
+            "decider of tree says; the other children go on. When the cause is gone, "
+            "restart_child('storage') of tree starts it again"
+        ),
+        (
+            "tree/session (#1) gave up (OSError('disk full')); it stays down, as the "
+            "decider of tree says"
+        ),
+    ]
+
+
+# -- that it runs again
+
+
+class Outage:
+    """Failures and starts of one child; ``ups`` is what was logged of its recovery."""
+
+    def __init__(
+        self, told: Told, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "headrace.supervision")
+        self.told, self.clock, self._caplog = told, clock, caplog
+        self._number = 0
+
+    def fail(
+        self, kind: str = "start_failed", delay: float = 0.0, child: Any = "db"
+    ) -> None:
+        self._number += 1
+        who = ("tree", child, self._number)
+        self.told.tell(ChildDown(*who, kind, OSError("refused"), ""))
+        self.told.tell(RestartScheduled(*who, delay, (child,), 1, 3, 5.0))
+        self.clock.advance(delay)
+
+    def start(self, child: Any = "db", event: Any = ChildRestarted) -> None:
+        self.told.tell(event("tree", child, self._number + 1))
+
+    @property
+    def ups(self) -> list[str]:
+        records = self._caplog.records
+        return [r.getMessage() for r in records if r.levelno == logging.INFO]
+
+
+@pytest.fixture
+def outage(told: Told, clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> Outage:
+    return Outage(told, clock, caplog)
+
+
+def test_end_of_an_outage_is_told_with_its_failures_and_its_length(
+    outage: Outage,
+) -> None:
+    """R92: whoever read that it was down can read that it is up."""
+    outage.fail("failed")
+    for delay in (1, 2, 4, 60):
+        outage.fail(delay=delay)
+    outage.start()
+
+    assert outage.ups == [
+        (
+            "tree/db (#6) runs again, after 1 failure and 4 failed starts; it was down "
+            "for 1 min 07 s"
+        )
+    ]
+
+
+def test_one_quick_restart_is_no_outage(outage: Outage) -> None:
+    """R92: that it restarts now was told."""
+    outage.fail("failed", 0.9)
+    outage.start()
+    outage.start(child="other")
+
+    assert outage.ups == []
+
+
+def test_failed_start_or_a_long_wait_makes_an_outage(outage: Outage) -> None:
+    """R92."""
+    outage.fail("failed")
+    outage.fail()
+    outage.start()
+    outage.fail("failed", 30, child="mail")
+    outage.start(child="mail")
+
+    assert outage.ups == [
+        "tree/db (#3) runs again, after 1 failure and 1 failed start",
+        "tree/mail (#4) runs again, after 1 failure; it was down for 30 s",
+    ]
+
+
+def test_child_that_never_ran_runs_and_not_again(outage: Outage) -> None:
+    """R92: an optional one, whose first starts failed."""
+    outage.fail(delay=5)
+    outage.start(event=ChildStarted)
+
+    assert outage.ups == [
+        "tree/db (#2) runs, after 1 failed start; it was down for 5.0 s"
+    ]
+
+
+def test_recoveries_are_no_more_than_the_failures_that_were_told(
+    outage: Outage,
+) -> None:
+    """R92: a child that crashes every two seconds does not flood the log."""
+    for _ in range(30):
+        outage.fail("failed", 2)
+        outage.start()
+
+    failures = [line for line in outage.told.lines if "crashed" in line]
+    assert len(failures) == 6
+    assert len(outage.ups) == 6
+    assert outage.ups[1].startswith("tree/db (#7) runs again, after 5 failures;")
+
+
+def test_of_many_that_fail_alike_only_those_told_are_told_again(outage: Outage) -> None:
+    """R92: 1,000 connections whose server comes back."""
+    for number in range(100):
+        outage.fail("failed", child=f"c-{number}")
+    outage.clock.advance(5)
+    for number in range(100):
+        outage.start(child=f"c-{number}")
+
+    assert len(outage.ups) == 10
+    assert outage.told._log._outages.keys() == {
+        ("tree", f"c-{n}") for n in range(10, 100)
+    }
+
+
+def test_failures_of_another_hour_are_not_counted(outage: Outage) -> None:
+    """R92."""
+    outage.fail("failed")
+    outage.start()
+    outage.clock.advance(3600)
+    outage.fail("failed", 2)
+    outage.start()
+
+    assert outage.ups == [
+        "tree/db (#3) runs again, after 1 failure; it was down for 2.0 s"
+    ]
+
+
+def test_child_that_was_stopped_in_order_was_in_no_outage(outage: Outage) -> None:
+    """R92."""
+    outage.fail("failed")
+    outage.start()
+    outage.told.tell(ChildStopped("tree", "db", 2, "shutdown", kept=True))
+    outage.clock.advance(3600)
+    outage.start(event=ChildStarted)
+
+    assert outage.ups == []
+    assert not outage.told._log._outages
+
+
+def test_what_is_remembered_of_outages_is_bounded(outage: Outage) -> None:
+    """R92."""
+    for number in range(3000):
+        outage.fail(child=f"c-{number}")
+
+    assert len(outage.told._log._outages) == 1000
+
+
+def test_failure_told_with_its_recovery_has_no_second_line(
+    told: Told, outage: Outage
+) -> None:
+    """R92: it failed while its group was being stopped, and waited with it."""
+    told.tell(ChildDown("tree", "kid", 1, "failed", ValueError("boom"), ""))
+    outage.clock.advance(5)
+    told.tell(ChildRestarted("tree", "kid", 2))
+
+    assert len(told.lines) == 1
+    assert "it runs again, with its group" in told.lines[0]

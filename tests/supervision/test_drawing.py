@@ -172,8 +172,51 @@ def test_each_way_to_end_has_its_words() -> None:
         "gave_up": "gave up: E: x",
     }
     for kind, words in failed.items():
-        text = a_tree(a_child("a", exit_kind=kind, error="E: x")).draw()
+        down = a_child("a", state="undefined", exit_kind=kind, error="E: x")
+        text = a_tree(down).draw()
         assert text.splitlines()[2].endswith(words)
+
+
+def test_what_failed_and_runs_again_says_that_this_was_before() -> None:
+    """R77."""
+    failed = {
+        "failed": "after E: x",
+        "start_failed": "after failed start: E: x",
+        "gave_up": "after giving up: E: x",
+    }
+    for kind, words in failed.items():
+        text = a_tree(a_child("a", exit_kind=kind, error="E: x")).draw()
+        assert text.splitlines()[2].endswith(f"  {words}")
+
+
+def test_end_by_order_is_told_from_one_by_itself() -> None:
+    """R77: a drained child ends normally, a tree with auto_shutdown by a shutdown."""
+    over: dict[str, Any] = {"state": "undefined"}
+    for each, words in [
+        (a_child("a", exit_kind="normal", by_order=True, **over), "stopped"),
+        (a_child("a", exit_kind="normal", **over), "ended by itself"),
+        (a_child("a", exit_kind="shutdown", **over), "stopped"),
+        (a_tree(name="root/a", exit_kind="normal", **over), "one_for_one, stopped"),
+        (
+            a_tree(name="root/a", exit_kind="shutdown", by_order=True, **over),
+            "one_for_one, stopped",
+        ),
+        (
+            a_tree(name="root/a", exit_kind="shutdown", **over),
+            "one_for_one, ended by itself",
+        ),
+    ]:
+        assert a_tree(each).draw().splitlines()[2].endswith(f"  {words}")
+
+
+def test_restart_that_is_due_is_now() -> None:
+    """R77."""
+    due, soon = (
+        a_tree(a_child("a", state="restarting", restart_in=left)).draw()
+        for left in (0.04, 0.05)
+    )
+    assert due.splitlines()[2].endswith("  now")
+    assert soon.splitlines()[2].endswith("  in 0.1 s")
 
 
 def test_long_waits_are_told_in_minutes_and_hours() -> None:

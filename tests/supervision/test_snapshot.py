@@ -316,3 +316,43 @@ def test_snapshots_beside_a_storm_of_crashes_never_go_back(
     assert last == [6, 6, 6]
     for earlier, later in zip(seen, [*seen[1:], last], strict=True):
         assert all(a <= b for a, b in zip(earlier, later, strict=True))
+
+
+def test_tree_that_was_told_to_stop_is_stopped(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77: also when it drained, which its children take for a normal end."""
+    tree = ours.grow([ours.spec("a"), ours.spec("b"), "c"])
+    tree.ref("b").stop()
+    tree.stop()
+
+    assert [
+        line.split("  ")[-1].strip() for line in str(tree.snapshot()).splitlines()[1:5]
+    ] == [
+        "one_for_one, stopped",
+        "stopped",
+        "ended by itself",
+        "stopped",
+    ]
+
+
+def test_tree_that_ends_with_a_significant_child_ends_by_itself(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77, R72."""
+    job = ours.spec("job", significant=True)
+    inner = ChildSpec(
+        Supervisor,
+        ("one_for_one", [job]),
+        {"auto_shutdown": "any_significant"},
+        id="inner",
+        significant=True,
+    )
+    tree = ours.grow([inner, "b"], auto_shutdown="any_significant")
+    below(tree, "inner").ref("job").stop()
+    assert tree.wait()
+
+    text = str(tree.snapshot())
+
+    assert text.count("one_for_one, ended by itself") == 2
+    assert "b       down   #1           stopped" in text
