@@ -1115,11 +1115,13 @@ def test_cancelled_is_no_ordinary_error() -> None:
 def test_tree_of_a_pipeline_can_be_looked_at(clock: VirtualClock) -> None:
     """R77: whoever runs one sees its stages; looking starts nothing."""
     pipeline = Pipeline(2, clock=clock, name="mill")
-    assert pipeline.tree is None
+    before = pipeline.tree
+    assert before is None
     assert not pipeline.has_run
     with pipeline:
-        assert pipeline.tree is not None
-        drawing = str(pipeline.tree.snapshot())
+        tree = pipeline.tree
+        assert tree is not None
+        drawing = str(tree.snapshot())
 
     for name in ("mill", "collector", "dispatcher", "io-worker-1"):
         assert name in drawing
