@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,7 +67,7 @@ def make_object(run: Incarnation, call: Callable[..., Any]) -> None:
     args, kwargs = run.take_arguments()
     try:
         if callable(kwargs):
-            kwargs = call(kwargs)
+            kwargs = _checked(call(kwargs), run)
         before = _expecting.set(run)
         try:
             made = call(actor_class, *args, **(kwargs or {}))
@@ -80,6 +82,19 @@ def make_object(run: Incarnation, call: Callable[..., Any]) -> None:
     except BaseException:
         run.actor = None  # half made: no hook may see it
         raise
+
+
+def _checked(kwargs: object, run: Incarnation) -> Mapping[str, Any]:
+    """What a callable ``kwargs`` returned, if that is arguments by name."""
+    if isinstance(kwargs, Mapping):
+        return kwargs
+    message = (
+        f"child {run.cell.name!r}: its callable kwargs must return a mapping of "
+        f"argument names to values, got {reprlib.repr(kwargs)}"
+    )
+    if kwargs is None:
+        message += "; it may lack a return"
+    raise ConfigurationError(message)
 
 
 def call_plainly(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

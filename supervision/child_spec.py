@@ -310,9 +310,9 @@ class ChildSpec(Generic[A_co]):
         if check is None or not isinstance(self.kwargs, Mapping):
             return
         try:  # the children of a nested supervisor, when they are known already
+            check(*self.args, **self.kwargs)
             taken = inspect.signature(self.actor_class.__init__)
             taken.bind(None, *self.args, **self.kwargs)
-            check(*self.args, **self.kwargs)
         except (ConfigurationError, TypeError) as error:
             msg = f"{where}: {error}"
             raise ConfigurationError(msg) from error

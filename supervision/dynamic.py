@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
+from actors.errors import ConfigurationError
 from supervision.strategies import Strategy
 from supervision.supervisor import Supervisor
 from supervision.supervisor_spec import SupervisorSpec
@@ -66,7 +68,15 @@ class DynamicSupervisor(Supervisor):
             ConfigurationError: If it would be refused.
         """
         if cls.__init__ is DynamicSupervisor.__init__:
-            SupervisorSpec.for_dynamic(*args, **kwargs)
+            if args or not kwargs.keys().isdisjoint({"strategy", "children"}):
+                msg = (
+                    f"a {cls.__name__} takes neither strategy nor children: it is "
+                    f"one_for_one, and its children come by start_child(); write "
+                    f'ChildSpec({cls.__name__}, (), {{"max_children": ...}})'
+                )
+                raise ConfigurationError(msg)
+            inspect.signature(cls.__init__).bind(None, *args, **kwargs)
+            SupervisorSpec.for_dynamic(**kwargs)
 
     @classmethod
     def start(  # type: ignore[override]  # it has neither strategy nor children

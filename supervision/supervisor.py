@@ -12,6 +12,7 @@ to do next, and after each of them a new picture is published.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from actors import Actor, Cell, Down, Failing, Resumed, Started, ambient_clock
@@ -113,6 +114,7 @@ class Supervisor(Actor):
             ConfigurationError: If it would be refused.
         """
         if cls.__init__ is Supervisor.__init__:  # a subclass's arguments are its own
+            inspect.signature(cls.__init__).bind(None, *args, **kwargs)
             SupervisorSpec(*args, **kwargs)
 
     @classmethod
@@ -242,7 +244,9 @@ class Supervisor(Actor):
         machine.begin(self.clock.monotonic())
         self._publish()
         if hands.exit is not None:  # not one thread could be started
-            raise hands.exit.error or StartFailed(f"{board.name} did not start")
+            if hands.exit.error is None:
+                raise StartFailed(f"{board.name} did not start")
+            raise hands.exit.error
 
     def on_control(self, message: Any) -> Exit | None:
         """Take a notice, a timer, a request or a budget, and do what follows."""

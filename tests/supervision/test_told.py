@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors.errors import ConfigurationError
 from supervision.child_spec import ChildSpec
+from supervision.dynamic import DynamicSupervisor
 from supervision.errors import LONGEST, ChildNotFound, StartFailed, SupervisorGaveUp
 from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
@@ -324,3 +327,81 @@ def test_child_that_is_not_there_is_named_without_quotes_around(
 
     assert [type(error) for error in seen] == [ChildNotFound] * 2
     assert {str(error) for error in seen} == {"root has no child 'x'; it has: a, b"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "shown"),
+    [
+        (None, "got None; it may lack a return"),
+        ([], "got []"),
+        ({"core"}, "got {'core'}"),
+        ("x" * 5000, "got 'xxxxxxxxxxxx...xxxxxxxxxxxxx'"),
+    ],
+)
+def test_callable_kwargs_that_return_no_arguments_are_named(
+    ours: Nursery, clock: VirtualClock, returned: Any, shown: str
+) -> None:
+    """R92: with the child, and with no name of ours."""
+    spec = ChildSpec(ours.kid_class, (), lambda _siblings: returned, id="web")
+
+    with pytest.raises(StartFailed) as caught:
+        ours.grow([spec])
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, ConfigurationError)
+    assert str(cause) == (
+        "child 'web': its callable kwargs must return a mapping of argument names to "
+        f"values, {shown}"
+    )
+
+
+def test_kwargs_may_be_any_mapping(ours: Nursery, clock: VirtualClock) -> None:
+    """R92."""
+    given = MappingProxyType({"log": ours.log, "name": "a"})
+
+    with ours.grow([ChildSpec(ours.kid_class, (), lambda _siblings: given, id="a")]):
+        assert ours.take() == "start a"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (("one_for_one", []), {}),
+        ((), {"strategy": "one_for_one"}),
+        ((), {"children": []}),
+    ],
+)
+def test_dynamic_supervisor_says_that_it_takes_neither_strategy_nor_children(
+    args: Any, kwargs: Any
+) -> None:
+    """R76."""
+    with pytest.raises(ConfigurationError) as caught:
+        ChildSpec(DynamicSupervisor, args, kwargs, id="sessions")
+
+    assert str(caught.value) == (
+        "child 'sessions': a DynamicSupervisor takes neither strategy nor children: it "
+        "is one_for_one, and its children come by start_child(); write "
+        'ChildSpec(DynamicSupervisor, (), {"max_children": ...})'
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "kwargs", "wrong"),
+    [
+        (Supervisor, (), {}, "missing a required argument: 'strategy'"),
+        (
+            Supervisor,
+            ("one_for_one", ()),
+            {"intensty": 3},
+            "unexpected keyword argument 'intensty'",
+        ),
+        (DynamicSupervisor, (), {"max": 3}, "unexpected keyword argument 'max'"),
+    ],
+)
+def test_wrong_arguments_of_a_nested_supervisor_are_named_without_names_of_ours(
+    kind: Any, args: Any, kwargs: Any, wrong: str
+) -> None:
+    """R92."""
+    with pytest.raises(ConfigurationError, match=wrong) as caught:
+        ChildSpec(kind, args, kwargs, id="inner")
+    assert "Spec." not in str(caught.value)
