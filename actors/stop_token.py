@@ -303,14 +303,23 @@ class StopToken:
     def forget_callbacks(self) -> None:
         """Take all its callbacks back, for they are of no more use.
 
-        The tokens below it and those who wait keep hearing of its signals.  An actor's
-        own token is told so when its incarnation has ended.
+        Those of a signal that is under way are called: its mark is seen before they
+        are.  The tokens below it and those who wait keep hearing of its signals.  An
+        actor's own token is told so when its incarnation has ended.
         """
-        self._callbacks.clear()
+        for callback in sorted(self._callbacks, key=_Callback.order):
+            if self._take(callback) and self.phase >= callback.phase:  # take, then look
+                self._call(callback)
 
     def _run(self, callback: _Callback) -> None:
-        if self._callbacks.pop(callback, self) is None:  # exactly one thread gets None
-            callback.thread.put(callback.fn, self._reasons[callback.phase])
+        if self._take(callback):
+            self._call(callback)
+
+    def _take(self, callback: _Callback) -> bool:
+        return self._callbacks.pop(callback, self) is None  # one thread gets None
+
+    def _call(self, callback: _Callback) -> None:
+        callback.thread.put(callback.fn, self._reasons[callback.phase])
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until this token drains or is cancelled.

@@ -367,3 +367,40 @@ def test_end_and_signal_from_above_run_a_callback_once_at_most(
     assert len(heard) == 1 if kind == "failed" else len(heard) <= 1
     assert below[0].cancelled
     assert not token._callbacks
+
+
+class Held:
+    """Waits below a token, and holds up who wakes it."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.gate = Gate(clock)
+
+    def put(self, _: None) -> None:
+        self.gate.pass_through()
+
+
+@pytest.mark.usefixtures("below")
+def test_end_does_not_take_back_what_a_signal_under_way_will_call(
+    supervisor: FakeSupervisor, cell: Cell, told: list[Any]
+) -> None:
+    """R83: a token shows the signal before its callbacks are called.
+
+    1. T marks all tokens, and is about to call whom they concern.  2. The actor sees
+    the mark and ends.
+    """
+    clock = supervisor.clock
+    held = Held(clock)
+    supervisor.token.add_waiter(held)  # type: ignore[arg-type]
+    signaller = clock.thread(lambda: supervisor.token.cancel("above"))
+    signaller.start()
+    held.gate.wait_arrived()
+    assert token_of(cell).cancelled
+
+    cell.ref.tell_control(Exit("normal"))
+    supervisor.ended(cell)
+    held.gate.open()
+    clock.join(signaller)
+    clock.settle()
+
+    assert told == [(1, "above")]
+    assert not token_of(cell)._callbacks
