@@ -100,7 +100,10 @@ class ReceiveLoop:
         while True:  # no local holds an item while the next is waited for
             exit_ = step(*receive(lease, run.source))
             if exit_ is not None:
-                return exit_
+                try:
+                    return exit_
+                finally:  # raised at an asker, its error holds this frame: no cycle
+                    del exit_
 
     def _step(self, lane: Lane, item: Any) -> Exit | None:
         if lane is _DATA:
@@ -260,9 +263,9 @@ class ReceiveLoop:
 
 def _told(error: BaseException) -> BaseException:
     """What was raised, or what was given to a crash; that at least says where."""
-    if not isinstance(error, Crash):
+    told = getattr(error, "error", None) if isinstance(error, Crash) else error
+    if not isinstance(told, BaseException):  # Crash("text"): it must not lose the ask
         return error
-    told = error.error
     if told.__traceback__ is None:
         BaseException.with_traceback(told, error.__traceback__)
     return told

@@ -87,9 +87,12 @@ class Reply(pykka.ThreadingFuture[T]):
         if error is None:
             assert exc_type is not None
             error = exc_type()
-        if error.__traceback__ is not traceback:
-            raise error.with_traceback(traceback)
-        raise error
+        try:
+            if error.__traceback__ is not traceback:
+                raise error.with_traceback(traceback)
+            raise error
+        finally:  # it holds this frame now
+            del self, error, traceback
 
     def _wait(self, timeout: float | None) -> None:
         """Return once there is a result or a hook."""

@@ -113,12 +113,12 @@ class Incarnation:
     # -- for the cell
 
     def start(self, name: str, *, daemon: bool) -> None:
-        """Start the thread; RuntimeError if there can be none."""
+        """Start the thread; RuntimeError or MemoryError if there can be none."""
         clock = self.cell.clock
         self._thread = clock.thread(self._first_frame, name=name, daemon=daemon)
         try:
             self._thread.start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             self.ended = True
             raise
 
@@ -179,6 +179,7 @@ class Incarnation:
             logger.exception("%s ended by an unexpected error", self.cell.name)
         finally:
             self._end(exit_)
+            del exit_  # no cycle: see ReceiveLoop.serve
         if self.escaping is not None:
             raise self.escaping
 
@@ -253,7 +254,10 @@ class Incarnation:
             exit_ = self._loop().serve()
         except MailboxClosed:  # the cell was ended by somebody else
             exit_ = Exit("shutdown")
-        return self._leave(exit_)
+        try:
+            return self._leave(exit_)
+        finally:  # no cycle: see ReceiveLoop.serve
+            del exit_
 
     def _loop(self) -> ReceiveLoop:
         if self._interrupts is None:

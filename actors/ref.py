@@ -270,9 +270,13 @@ class ActorRef(pykka.ActorRef[A]):
             reply.fail(error)
         if not block:
             return reply
-        if deadline is None:
-            return reply.get()
-        return reply.get(timeout=deadline - self._clock.monotonic())
+        try:
+            if deadline is None:
+                return reply.get()
+            return reply.get(timeout=deadline - self._clock.monotonic())
+        except BaseException:  # it holds this frame, and the reply holds it: no cycle
+            del reply, envelope
+            raise
 
     def _refuse_own_wait(self) -> None:
         run = running_here()

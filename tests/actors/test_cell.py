@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +218,70 @@ def test_traceback_of_a_crash_says_where_it_was_raised(
     assert traceback.startswith("Traceback")
     assert 'raise Crash(KeyError("k"))' in traceback
     assert traceback.endswith("KeyError: 'k'\n")
+
+
+class Nameless(Crash):
+    """Never called its base's ``__init__``: it has no ``error``."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "crash",
+    [Crash("text"), Crash(None), Crash(KeyError), Nameless()],  # type: ignore[arg-type]
+)
+def test_crash_without_an_error_is_the_error(
+    supervisor: FakeSupervisor, crash: Crash
+) -> None:
+    """R5, R6, R7: a Crash made wrong loses neither the ask nor the tell."""
+
+    def fail(_actor: Any) -> None:
+        raise crash
+
+    cell = supervisor.start(Recorder)
+    with pytest.raises(Crash) as raised:
+        cell.ref.ask(fail)
+    assert raised.value is crash
+    exit_ = supervisor.restart(cell)
+    assert (exit_.kind, exit_.error) == ("failed", crash)
+
+    cell.ref.tell(fail)
+    exit_ = supervisor.ended(cell)
+    assert (exit_.kind, exit_.error) == ("failed", crash)
+    assert [(u.message, u.error) for u in cell.undelivered] == [(fail, crash)]
+
+
+def test_error_of_an_ask_that_failed_the_actor_makes_no_cycle(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R51: the asker's traceback has the actor's frames, and so keeps them, but them
+    alone: once it is let go of, and the next has failed too, they are gone.
+    """
+
+    class Fragile(Actor):
+        def on_receive(self, kind: type[BaseException]) -> None:
+            raise kind
+
+    cell = supervisor.start(Fragile, crash_on_ask=(ValueError,))
+    dead = []
+    gc.disable()
+    try:
+        for error in (ValueError, KeyError, SystemExit) * 10:
+            assert cell.incarnation is not None
+            dead.append(weakref.ref(cell.incarnation.actor))
+            with contextlib.suppress(error):
+                cell.ref.ask(error)
+            if error is KeyError:
+                cell.ref.tell(error)
+            supervisor.restart(cell)
+            supervisor.notices.clear()
+        supervisor.clock.settle()
+        left = [ref() for ref in dead]
+    finally:
+        gc.enable()
+
+    assert left[:-1] == [None] * 29  # of the last one, last_exit has the error
 
 
 def test_fresh_mailbox_drops_tells_and_refuses_asks_at_restart(

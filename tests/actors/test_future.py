@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,6 +217,38 @@ def raised_by_handler() -> Exception:
     except KeyError as error:
         return error
     raise AssertionError
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_exception_of_an_ask_makes_no_cycle_of_frames(block: bool) -> None:
+    """R51: what was asked, and the actor's frames, go with the exception."""
+
+    class Sent:
+        pass
+
+    class Failing(Actor):
+        def on_receive(self, message: Any) -> None:
+            raise ValueError
+
+    def ask() -> weakref.ref[Any]:
+        sent = Sent()
+        with pytest.raises(ValueError, match=r"^$"):
+            if block:
+                ref.ask(sent)
+            else:
+                ref.ask(sent, block=False).get()
+        return weakref.ref(sent)
+
+    ref = Failing.start()
+    gc.disable()
+    try:
+        sent = ask()
+        left = sent()
+    finally:
+        gc.enable()
+    ref.stop()
+
+    assert left is None
 
 
 def test_unread_exception_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
