@@ -18,7 +18,7 @@ from supervision.child_spec import A, ChildSpec, Kwargs
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["ChildLike", "as_spec"]
+__all__ = ["ChildLike", "as_spec", "id_of"]
 
 ChildLike: TypeAlias = type[A] | tuple[type[A], Kwargs] | ChildSpec[A]
 """What stands for a child wherever children are given; see :func:`as_spec`."""
@@ -65,6 +65,15 @@ def as_spec(child: ChildLike[A], where: str = "supervisor: a child") -> ChildSpe
     if _carried_by(cls) is None:  # a supervisor may need its arguments to be checked
         return ChildSpec(cls, kwargs=kwargs)
     return dataclasses.replace(_default_of(cls), kwargs=kwargs)
+
+
+def id_of(child: type[Any] | ChildSpec[Any]) -> str:
+    """The id of a child that is given as a spec, or as the class that stood for it."""
+    if not isinstance(child, type) or _carried_by(child) is not None:
+        return as_spec(child).id
+    # A spec would have to be made, and a supervisor cannot be without arguments.
+    check_actor_class(child, f"child {name_of(child)!r}")
+    return child.__name__
 
 
 def _default_of(cls: type[A]) -> ChildSpec[A]:

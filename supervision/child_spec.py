@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from actors.cell import Unset
     from actors.ref import ActorRef
     from supervision.strategies import Backoff
+    from supervision.supervisor import Supervisor
+    from supervision.supervisor_ref import SupervisorRef
 
 __all__ = ["ChildSpec", "RestartType", "Siblings"]
 
@@ -104,6 +106,9 @@ _RESTARTED: Final[Mapping[RestartType, frozenset[str]]] = {
 
 class Siblings(Protocol):
     """What a callable ``kwargs`` is given: the children of the same supervisor."""
+
+    @overload
+    def ref(self, child: ChildSpec[Supervisor] | type[Supervisor]) -> SupervisorRef: ...
 
     @overload
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...

@@ -56,7 +56,7 @@ class ChildrenRef(ActorRef[Any]):
         cell.on_final(self._refuse_requests)
 
     @overload
-    def ref(self, child: ChildSpec[Supervisor]) -> SupervisorRef: ...
+    def ref(self, child: ChildSpec[Supervisor] | type[Supervisor]) -> SupervisorRef: ...
 
     @overload
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
@@ -110,9 +110,19 @@ class ChildrenRef(ActorRef[Any]):
 
     # -- what can be done
 
+    @overload
+    def start_child(
+        self, child: ChildLike[Supervisor], *, timeout: float | None = None
+    ) -> SupervisorRef: ...
+
+    @overload
     def start_child(
         self, child: ChildLike[A], *, timeout: float | None = None
-    ) -> ActorRef[A]:
+    ) -> ActorRef[A]: ...
+
+    def start_child(
+        self, child: ChildLike[Any], *, timeout: float | None = None
+    ) -> ActorRef[Any]:
         """Add a child, as the last, and wait until it runs.
 
         Args:
@@ -135,7 +145,7 @@ class ChildrenRef(ActorRef[Any]):
         spec = as_spec(child)
         if self.board.spec is not None:
             self.board.spec.check_child(spec)  # here, where a warning is seen
-        ref: ActorRef[A] = self._request("start", spec, timeout)
+        ref: ActorRef[Any] = self._request("start", spec, timeout)
         return ref
 
     def terminate_child(
@@ -161,6 +171,24 @@ class ChildrenRef(ActorRef[Any]):
             TimeoutError: After ``timeout``.
         """
         self._request("terminate", self._id_of(child), timeout)
+
+    @overload
+    def restart_child(
+        self,
+        child: ChildSpec[Supervisor] | SupervisorRef,
+        *,
+        timeout: float | None = None,
+    ) -> SupervisorRef: ...
+
+    @overload
+    def restart_child(
+        self, child: ChildSpec[A] | ActorRef[A], *, timeout: float | None = None
+    ) -> ActorRef[A]: ...
+
+    @overload
+    def restart_child(
+        self, child: str, *, timeout: float | None = None
+    ) -> ActorRef[Any]: ...
 
     def restart_child(
         self,

@@ -15,9 +15,9 @@ import enum
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from actors.errors import ConfigurationError
 
@@ -48,9 +48,20 @@ with the same object and mailbox, the message alone is given up; ``"stop"`` leav
 down; ``"escalate"`` has its supervisor give up.
 """
 
-Decider: TypeAlias = (
-    Mapping[type[Exception], Directive] | Callable[[Exception], Directive | None]
-)
+
+class Directives(Protocol):
+    """A mapping of classes of errors to directives, as a type checker sees it.
+
+    ``Mapping`` is invariant in its keys, and the values of a dict in a variable are
+    ``str`` to a type checker: ``{OSError: "stop"}`` would be refused.  What the values
+    are is checked when the spec is made.
+    """
+
+    def items(self) -> ItemsView[type[Exception], str]:
+        """As a mapping's."""
+
+
+Decider: TypeAlias = Directives | Callable[[Exception], Directive | None]
 """Directives by the class of the error, or a function of the error.
 
 Of several classes that fit the most specific one wins; for what no class fits, and
@@ -96,12 +107,14 @@ def decide(decider: Decider, error: Exception, *, child: str) -> Directive:
         child: Its name, for the log.
     """
     if isinstance(decider, Mapping):
+        directives: Mapping[type, Directive] = decider
         for kind in type(error).__mro__:  # from the most specific one on
-            if kind in decider:
-                return decider[kind]
+            if kind in directives:
+                return directives[kind]
         return "restart"
+    ask = cast("Callable[[Exception], object]", decider)
     try:
-        answer: object = decider(error)
+        answer = ask(error)
     except Exception:
         logger.exception(
             "the decider raised when it was asked about %r of child %r; "

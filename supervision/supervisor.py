@@ -30,6 +30,8 @@ from supervision.tree import Board, Tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import pykka
+
     from actors import StopToken
     from actors.clock import Clock
     from actors.events import Listener
@@ -85,7 +87,7 @@ class Supervisor(Actor):
     def __init__(
         self,
         strategy: Strategy | str,
-        children: Iterable[ChildLike[Any]] = (),
+        children: Iterable[ChildLike[pykka.Actor]] = (),
         *,
         intensity: int = 3,
         period: float = 5.0,
@@ -121,7 +123,7 @@ class Supervisor(Actor):
     def start(
         cls,
         strategy: Strategy | str,
-        children: Iterable[ChildLike[Any]] = (),
+        children: Iterable[ChildLike[pykka.Actor]] = (),
         *,
         intensity: int = 3,
         period: float = 5.0,

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from actors.events import Listeners, MessageUndelivered
-from supervision.child_like import as_spec
+from supervision.child_like import id_of
 from supervision.crash_log import CrashLog
 from supervision.errors import ChildNotFound
 from supervision.picture import Picture
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from actors.exits import Undelivered, Zombie
     from actors.ref import ActorRef
     from supervision.child_spec import ChildSpec
+    from supervision.supervisor import Supervisor
+    from supervision.supervisor_ref import SupervisorRef
     from supervision.supervisor_spec import SupervisorSpec
 
 __all__ = ["Board", "Refs", "Tree"]
@@ -56,6 +58,9 @@ class Refs:
         self._refs = refs
 
     @overload
+    def ref(self, child: ChildSpec[Supervisor] | type[Supervisor]) -> SupervisorRef: ...
+
+    @overload
     def ref(self, child: ChildSpec[A]) -> ActorRef[A]: ...
 
     @overload
@@ -70,7 +75,7 @@ class Refs:
         Raises:
             ChildNotFound: If there is none; it names those there are.
         """
-        child_id = child if isinstance(child, str) else as_spec(child).id
+        child_id = child if isinstance(child, str) else id_of(child)
         try:
             return self._refs[child_id]
         except KeyError:

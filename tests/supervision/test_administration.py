@@ -244,7 +244,7 @@ def test_specs_are_checked_before_they_are_sent(ours: Nursery) -> None:
     """R22: a bad child is refused on the caller's thread."""
     with ours.grow([]) as tree:
         with pytest.raises(ConfigurationError):
-            tree.start_child("a")  # type: ignore[arg-type]  # on purpose
+            tree.start_child("a")  # type: ignore[call-overload]  # on purpose
         with pytest.raises(ConfigurationError, match="auto_shutdown"):
             tree.start_child(ours.spec("a", significant=True))
 
