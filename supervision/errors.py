@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.errors import HeadraceError
@@ -26,6 +27,7 @@ __all__ = [
 
 LONGEST: Final = 4000
 """Characters of a traceback in a note, of its end; a deep recursion has more."""
+_HERE: Final = "It happened here:"
 
 
 class StartFailed(HeadraceError, RuntimeError):
@@ -97,18 +99,21 @@ def start_failure(
 def caused_by(
     error: HeadraceError, cause: BaseException | None, traceback: str
 ) -> None:
-    """Give an error its cause, and as a note where that one was raised.
+    """Give an error its cause, and that one a note of where it was raised.
 
-    The cause itself has no frames any more: they would keep the dead actor alive.
+    The cause itself has no frames any more: they would keep the dead actor alive.  One
+    that is raised again and again has a note of the last time.
     """
     error.__cause__ = cause
-    if not traceback or isinstance(cause, StartFailed):  # that one says it
-        return
+    if cause is None or not traceback or isinstance(cause, StartFailed):
+        return  # there is nothing to say, or its own cause says it
     text = traceback.rstrip()
     if len(text) > LONGEST:  # the last lines tell the most
         _, _, last = text[-LONGEST:].partition("\n")
         text = f"...\n{last}"
-    error.add_note(f"It happened here:\n{text}")
+    with contextlib.suppress(Exception):  # the host's class, which may be frozen
+        notes = [each for each in getattr(cause, "__notes__", ()) if _HERE not in each]
+        cause.__notes__ = [*notes, f"{_HERE}\n{text}"]
 
 
 def shown(error: BaseException | None) -> str:

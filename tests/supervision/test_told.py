@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import traceback
 from types import MappingProxyType
@@ -248,10 +249,9 @@ def test_start_that_failed_shows_a_host_without_a_log_its_own_line(
 
     text = "".join(traceback.format_exception(caught.value))
     assert text.count('raise OSError("refused")') == 1
-    assert text.index("It happened here:\nTraceback") < text.index(
-        'raise OSError("refused")\nOSError: refused\n'
-    )
-    assert not hasattr(caught.value, "__notes__")  # but that of the inner one has it
+    assert text.startswith("OSError: refused\nIt happened here:\nTraceback")
+    last = text.splitlines()[-1]
+    assert last.startswith("supervision.errors.StartFailed: child 'inner' of root did")
 
 
 def test_giving_up_shows_where_the_last_failure_was_raised(
@@ -262,11 +262,53 @@ def test_giving_up_shows_where_the_last_failure_was_raised(
     tree.ref("a").tell(boom)
     clock.settle()
 
-    for _ in range(2):  # each time anew
+    for _ in range(2):  # told once
         with pytest.raises(SupervisorGaveUp) as caught:
             tree.wait()
-        [note] = caught.value.__notes__
+        [note] = notes_of(caught.value.__cause__)
         assert note.endswith('in boom\n    raise ValueError("boom")\nValueError: boom')
+        assert not notes_of(caught.value)
+
+
+def notes_of(error: BaseException | None) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
+
+
+def test_error_that_is_raised_again_and_again_has_one_note_of_ours(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R92: bounded; and a note of the host's stays."""
+    again = OSError("refused")
+    again.add_note("the host's")
+
+    def fail(_kid: Any) -> None:
+        raise again
+
+    with ours.grow("a") as tree:
+        for _ in range(5):
+            with pytest.raises(StartFailed):
+                tree.start_child(ours.spec("b", fail))
+
+    theirs, one_of_ours = notes_of(again)
+    assert theirs == "the host's"
+    assert one_of_ours.startswith("It happened here:\n")
+    assert len(one_of_ours) < LONGEST + 50
+
+
+def test_error_that_takes_no_notes_is_told_without(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R92: a host's class may be frozen."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int
+
+    def fail(_kid: Any) -> None:
+        raise Frozen(7)
+
+    with pytest.raises(StartFailed, match=r"Frozen\(code=7\)"):
+        ours.grow([ours.spec("a", fail)])
 
 
 def test_note_of_a_deep_recursion_has_its_last_lines(
@@ -288,7 +330,7 @@ def test_note_of_a_deep_recursion_has_its_last_lines(
 
     with pytest.raises(SupervisorGaveUp) as caught:
         tree.wait()
-    [note] = caught.value.__notes__
+    [note] = notes_of(caught.value.__cause__)
     assert note.startswith("It happened here:\n...\n  ")
     assert note.endswith("ValueError: deep")
     assert len(note) < LONGEST + 50
@@ -303,7 +345,7 @@ def test_error_that_was_never_raised_has_no_note(
 
     with pytest.raises(SupervisorGaveUp) as caught:
         tree.wait()
-    assert not hasattr(caught.value, "__notes__")
+    assert not notes_of(caught.value)
 
 
 def test_child_that_is_not_there_is_named_without_quotes_around(
