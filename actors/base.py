@@ -84,7 +84,7 @@ class CellActor(pykka.ThreadingActor):
         name = f"{type(self).__name__}-{_thread_numbers.next_for(run.cell.clock)}"
         try:
             run.start(name, daemon=self.use_daemon_thread)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             run.cell.finalize(Exit("start_failed", error))
             raise
 
@@ -356,8 +356,16 @@ def adopt(actor_class: type[Any]) -> type[Any]:
         made = _adopted.get(actor_class)
     if made is None:
         names = {"__module__": actor_class.__module__, "__doc__": actor_class.__doc__}
-        made = type(actor_class.__name__, (_Quiet, actor_class, CellActor), names)
-        made.__qualname__ = actor_class.__qualname__
+        try:
+            bases = (_Quiet, actor_class, CellActor)
+            made = type(actor_class.__name__, bases, names)
+            made.__qualname__ = actor_class.__qualname__
+        except Exception as error:  # the metaclass's own: some forbid subclasses
+            message = (
+                f"actor_class {actor_class!r} cannot be supervised, because no "
+                f"subclass of it can be made: {error!r}"
+            )
+            raise ConfigurationError(message) from error
         with _adopted_lock:
             made = _adopted.setdefault(actor_class, made)
     return made

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from actors import UNSET
+from actors import UNSET, Actor, adopt
 from actors.errors import ConfigurationError
 from supervision.strategies import Backoff
 
@@ -37,8 +37,15 @@ def check_child(values: Mapping[str, Any], where: str) -> None:
 
 
 def check_actor_class(actor_class: object, where: str) -> None:
-    """Refuse what is no actor class."""
+    """Refuse what is no actor class, or none that can be supervised."""
     if isinstance(actor_class, type) and hasattr(actor_class, "use_daemon_thread"):
+        try:
+            adopt(actor_class)
+        except ConfigurationError as error:
+            msg = f"{where}: {error}"
+            raise ConfigurationError(msg) from error
+        if issubclass(actor_class, Actor):
+            check_child({"capacity": actor_class.capacity}, where)
         return
     must_be = "a subclass of pykka.ThreadingActor"
     is_class = isinstance(actor_class, type)

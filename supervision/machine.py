@@ -172,8 +172,8 @@ class Machine(Moves):
     def start_child(self, child: Child, now: float) -> None:
         """Start a child that is down, or that was not there before."""
         self._now = now
+        self._hands.make(child)  # it may refuse: then the child has not been here
         self.by_id.setdefault(child.id, child)
-        self._hands.make(child)
         child.ordered_down = False
         child.number = 0  # a new place counts from the beginning
         self.limits.begin_anew(child)

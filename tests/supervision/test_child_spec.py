@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import dataclasses
 from typing import Any
@@ -375,3 +376,32 @@ def test_a_spec_is_typed_by_its_actor_class() -> None:
 
     ChildSpec(Plain, after_start=Named.hello)  # type: ignore[arg-type]
     assert len(SupervisorSpec("one_for_one", actors[1:]).children) == 2
+
+
+class Sealed(abc.ABCMeta):
+    """Forbids subclasses of its classes."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+        if any(isinstance(base, Sealed) for base in bases):
+            raise TypeError("sealed")
+        return super().__new__(cls, name, bases, body)
+
+
+def test_class_that_cannot_be_supervised_is_refused_before_anything_starts() -> None:
+    """R22: not on the supervisor's thread, when one of it is to start."""
+
+    class Bounded(Actor):
+        capacity = 0
+
+    class Final(pykka.ThreadingActor, metaclass=Sealed):
+        pass
+
+    class NoActor:
+        use_daemon_thread = True
+
+    with pytest.raises(ConfigurationError, match=r"child 'Bounded': capacity .* got 0"):
+        ChildSpec(Bounded)
+    with pytest.raises(ConfigurationError, match=r"child 'Final'.*TypeError.'sealed'"):
+        ChildSpec(Final)
+    with pytest.raises(ConfigurationError, match=r"child 'NoActor'.*actor_class"):
+        ChildSpec(NoActor)  # type: ignore[type-var]  # that is the point

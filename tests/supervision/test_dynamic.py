@@ -215,3 +215,18 @@ def test_start_and_terminate_touch_no_other_child(ours: Nursery) -> None:
         tree.ref("k7").tell(boom)
 
         assert looks == []
+
+
+def test_child_that_can_have_no_place_is_as_if_it_had_never_been(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R29: whatever is refused on the supervisor's thread."""
+    with DynamicSupervisor.start() as tree:
+        spec = ours.spec("ada")
+        monkeypatch.setattr(Kid, "capacity", 0)
+
+        with pytest.raises(ConfigurationError):
+            tree.start_child(spec)
+
+        monkeypatch.undo()
+        assert tree.start_child(spec).is_alive()
