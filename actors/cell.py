@@ -186,7 +186,8 @@ class Cell:
             It; ``report`` hears :class:`Started` or :class:`Down` from its thread.
 
         Raises:
-            RuntimeError: If no thread can be started; nothing is reported then.
+            RuntimeError, MemoryError: If no thread can be started; nothing is reported
+                then.
             ActorDeadError: If the cell has ended.
         """
         if self.dead:

@@ -12,7 +12,7 @@ thread that called ``start`` or ``start_child``, which waits anyway.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from actors import Empty
 
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 
     from actors import Clock, WakeQueue
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "patience"]
 
 T = TypeVar("T")
+
+AGES: Final = 1e9
+"""Seconds; thirty years are no limit."""
+
+
+def patience(timeout: float | None) -> float | None:
+    """What a future takes: none for a limit of decades, which would overflow."""
+    return None if timeout is None or timeout >= AGES else timeout
 
 
 class _Order:

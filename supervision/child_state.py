@@ -219,7 +219,11 @@ class Hands(Protocol):
     """What the machine can do to the world; none of it waits."""
 
     def start(self, child: Child) -> int:
-        """Start a new incarnation; its number.  RuntimeError if no thread can start."""
+        """Start a new incarnation; its number.
+
+        Raises:
+            RuntimeError, MemoryError: If no thread can be started.
+        """
 
     def stop(self, child: Child, deadline: float | None) -> None:
         """Ask the incarnation to stop, until a moment on the clock."""
@@ -247,7 +251,11 @@ class Hands(Protocol):
         """Close the child for good."""
 
     def make(self, child: Child) -> None:
-        """Give the child a place of its own; also after it was closed for good."""
+        """Give the child a place of its own; also after it was closed for good.
+
+        Raises:
+            ConfigurationError: If its class cannot have one; nothing has changed then.
+        """
 
     def forget(self, child: Child) -> None:
         """The child is known no more."""

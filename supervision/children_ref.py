@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from actors import ActorDeadError, ActorRef, WouldDeadlock, current_cell
 from supervision.administration import Request
-from supervision.caller import Caller
+from supervision.caller import Caller, patience
 from supervision.child_like import as_spec
 from supervision.child_spec import ChildSpec
 from supervision.errors import ChildNotFound
@@ -275,8 +275,8 @@ class ChildrenRef(ActorRef[Any]):
                 request.fail(self._over())
             try:
                 if caller is not None:
-                    return caller.wait_for(reply, timeout)
-                return reply.result(timeout)
+                    return caller.wait_for(reply, patience(timeout))
+                return reply.result(patience(timeout))
             except NotInTime:
                 if reply.done():  # the child's own
                     raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from actors import UNSET, Actor, ActorRef, Cell, Phase, adopt
 from supervision.child_state import State
+from supervision.last_will import stop_at_once
 from supervision.strategies import decide
 from supervision.supervisor_ref import Budget, SupervisorRef
 from supervision.tree import Board, Refs
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from supervision.child_spec import ChildSpec
     from supervision.child_state import Child, Due, Timer
     from supervision.strategies import Decider
+    from supervision.supervisor import Supervisor
 
 __all__ = ["CellHands"]
 
@@ -85,6 +87,9 @@ class CellHands:
         decider = None
         if self._decider is not None:
             decider = functools.partial(decide, self._decider, child=child.id)
+        after_start: Any = spec.after_start
+        if spec.is_supervisor:
+            after_start = functools.partial(_after_start, spec.after_start)
         return Cell(
             adopt(spec.actor_class),
             spec.args,
@@ -98,7 +103,7 @@ class CellHands:
             parent=self._cell,
             on_crash=_on_crash(spec),
             on_undelivered=functools.partial(board.tree.note_undelivered, board.name),
-            after_start=spec.after_start,
+            after_start=after_start,
             decider=decider,
             crash_on_ask=spec.crash_on_ask,
             while_down=spec.while_down,
@@ -166,10 +171,25 @@ class CellHands:
     def abandon(self, child: Child, why: str) -> str | None:
         """See ``Hands``."""
         cell: Cell = child.handle
+        run = cell.incarnation
         stack = cell.abandon(why)
         if stack is not None:
             self._board.tree.note_left_behind(self._board.name, cell)
+            reads_on = child.state is State.STARTING and run is not None and run.started
+            if child.spec.is_supervisor and not reads_on:
+                self._leave_no_orphans(cell, why)
         return stack
+
+    @staticmethod
+    def _leave_no_orphans(cell: Cell, why: str) -> None:
+        """Stop the children of a supervisor that is stuck and cannot do it itself.
+
+        One that reads its mailbox learns there that it was left behind, and stops them
+        in order.
+        """
+        ref: Any = cell.ref
+        below = [each.cell for each in ref.board.refs.newest_first()]
+        stop_at_once(below, f"{ref.board.name} was left behind: {why}")
 
     def finalize(self, child: Child, exit_: Exit) -> None:
         """See ``Hands``."""
@@ -178,6 +198,12 @@ class CellHands:
     def end(self, exit_: Exit) -> None:
         """See ``Hands``."""
         self.exit = exit_
+
+
+def _after_start(then: Callable[[Any], object] | None, supervisor: Supervisor) -> None:
+    supervisor.check_begun()
+    if then is not None:
+        then(supervisor)
 
 
 def _on_crash(spec: ChildSpec[Any]) -> Any:

@@ -20,12 +20,15 @@ from actors import ClockClosed, Down, Empty, Exit
 from supervision.child_state import LIVE, Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actors.cell import Cell
     from actors.clock import Clock
     from supervision.child_state import Child, Due, Timer
     from supervision.hands import CellHands
     from supervision.machine import Machine
 
-__all__ = ["LastWill"]
+__all__ = ["LastWill", "stop_at_once"]
 
 logger = logging.getLogger("headrace.supervision")
 
@@ -74,14 +77,14 @@ class LastWill:
             self._stop_in_order(exit_)
         except ClockClosed:  # a test is over: everybody is being unwound
             self._over = True
-            self._stop_at_once(exit_)
+            self._stop_at_once()
         except BaseException:  # the machine itself is broken: whatever can be done
             logger.exception(
                 "%s cannot stop its children in order; all are stopped at once",
                 self._machine.name,
             )
             self._over = True
-            self._stop_at_once(exit_)
+            self._stop_at_once()
 
     def _stop_in_order(self, exit_: Exit) -> None:
         machine = self._machine
@@ -123,9 +126,19 @@ class LastWill:
         heapq.heappush(self._timers, (moment, next(self._made), timer))
         return timer
 
-    def _stop_at_once(self, exit_: Exit) -> None:
-        for child in reversed(self._machine.children):
-            cell = child.handle
-            cell.stop_now(f"{self._machine.name} has failed")
-            if cell.incarnation is None or cell.incarnation.ended:
-                cell.finalize(exit_)
+    def _stop_at_once(self) -> None:
+        cells = [child.handle for child in reversed(self._machine.children)]
+        stop_at_once(cells, f"{self._machine.name} has failed")
+
+
+def stop_at_once(cells: Iterable[Cell], why: str) -> None:
+    """Stop actors whose supervisor cannot wait for them; each ends its cell itself.
+
+    Args:
+        cells: The first to stop first.
+        why: In words.
+    """
+    for cell in cells:
+        cell.stop_now(why)
+        if cell.incarnation is None or cell.incarnation.ended:
+            cell.finalize(Exit("shutdown"))

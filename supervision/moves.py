@@ -113,7 +113,7 @@ class Moves(ABC):
         child.stop_by = None
         try:
             child.number = self._hands.start(child)
-        except RuntimeError as error:  # no thread can be started now
+        except (RuntimeError, MemoryError) as error:  # no thread can be started now
             self._exited(child, Exit("start_failed", error))
             return
         if child.spec.start_timeout is not None:
@@ -127,7 +127,9 @@ class Moves(ABC):
         if exit_ is None or exit_.kind == "ignored":
             self.answers.append((request, self._hands.ref(child), None))
         else:
-            error = exit_.error or InterruptedError(f"it was stopped ({exit_.kind})")
+            error = exit_.error
+            if error is None:
+                error = InterruptedError(f"it was stopped ({exit_.kind})")
             text = exit_.traceback
             failure = start_failure(self.name, child.id, error, text)
             self.answers.append((request, None, failure))

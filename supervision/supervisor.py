@@ -15,7 +15,16 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from actors import Actor, Cell, Down, Failing, Resumed, Started, ambient_clock
+from actors import (
+    Actor,
+    Cell,
+    ConfigurationError,
+    Down,
+    Failing,
+    Resumed,
+    Started,
+    ambient_clock,
+)
 from supervision.administration import Administration, Request
 from supervision.child_state import Child, Due, Mode
 from supervision.errors import StartFailed, SupervisorGaveUp
@@ -29,6 +38,7 @@ from supervision.tree import Board, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
     import pykka
 
@@ -204,14 +214,23 @@ class Supervisor(Actor):
         """Start the root of a tree from arguments that have been checked."""
         clock = ambient_clock() if clock is None else clock
         name = name or "root"
-        ready = clock.future()
+        ready: Future[BaseException | None] = clock.future()
 
         def hear(notice: Notice) -> bool:
             if isinstance(notice, Ready):
                 ready.set_result(None)
             return not isinstance(notice, Down)  # nobody restarts a root: its cell ends
 
-        cell = Cell(cls, args, kwargs, name=name, clock=clock, token=token, report=hear)
+        cell = Cell(
+            cls,
+            args,
+            kwargs,
+            name=name,
+            clock=clock,
+            token=token,
+            report=hear,
+            after_start=cls.check_begun,
+        )
         ref = SupervisorRef(cell, Board(name, Tree(clock, on_event)))
         ref.start_tree(ready)
         return ref
@@ -220,6 +239,7 @@ class Supervisor(Actor):
 
     def on_start(self) -> None:
         """Begin to start the children; returns before they run."""
+        self._headrace.check_lease()  # an override may have hung before it called this
         self._board = board = cast("SupervisorRef", self.actor_ref).board
         self._hear_by: Callable[[Heard], bool] = self.actor_ref.tell_control
         self._hands = hands = CellHands(
@@ -247,8 +267,25 @@ class Supervisor(Actor):
         self._publish()
         if hands.exit is not None:  # not one thread could be started
             if hands.exit.error is None:
-                raise StartFailed(f"{board.name} did not start")
+                message = f"{board.name} did not start"
+                raise StartFailed(message)
             raise hands.exit.error
+
+    def check_begun(self) -> None:
+        """Refuse an ``on_start`` that is not ours and does not call ours.
+
+        No child would start, and nobody would ever be told.
+
+        Raises:
+            ConfigurationError: If that is so.
+        """
+        if self._machine is None:
+            name = type(self).__name__
+            message = (
+                f"{name}.on_start() must call super().on_start(), which starts the "
+                f"children"
+            )
+            raise ConfigurationError(message)
 
     def on_control(self, message: Any) -> Exit | None:
         """Take a notice, a timer, a request or a budget, and do what follows."""
@@ -317,10 +354,11 @@ class Supervisor(Actor):
         """Show the children as they are now; the exit, if it is time to go."""
         assert self._machine is not None
         changed, self._machine.changed = self._machine.changed, []
-        if changed:
-            self._board.picture = self._painter.paint(changed)
-        self._board.state = self._machine.mode.value
-        self._board.ends_by_itself = self._machine.ends_by_itself
+        if not self._headrace.revoked:  # else the board is its successor's
+            if changed:
+                self._board.picture = self._painter.paint(changed)
+            self._board.state = self._machine.mode.value
+            self._board.ends_by_itself = self._machine.ends_by_itself
         # Not before: whoever is answered finds what it was told of in the picture.
         if self._is_ready:
             self._is_ready = False

@@ -21,7 +21,7 @@ from actors import (
     current_cell,
 )
 from supervision import tree_exit
-from supervision.caller import Caller
+from supervision.caller import Caller, patience
 from supervision.children_ref import ChildrenRef
 from supervision.errors import (
     ChildNotFound,
@@ -50,8 +50,6 @@ STOP_NOW_LIMIT: Final = 1.0
 """Seconds that children have to give up what they hold when a tree stops now."""
 MARGIN: Final = 1.0
 """Seconds beyond the tree's own deadline before a caller stops waiting for its end."""
-AGES: Final = 1e9
-"""Seconds; thirty years are no limit."""
 
 
 class Budget(NamedTuple):
@@ -110,7 +108,7 @@ class SupervisorRef(ChildrenRef):
         """
         self._refuse_from_inside("wait")
         try:
-            exit_ = self._ended.result(_limit(timeout))
+            exit_ = self._ended.result(patience(timeout))
         except NotInTime:
             return False
         error = self._error_of(exit_)
@@ -235,8 +233,12 @@ class SupervisorRef(ChildrenRef):
 
     # -- for the supervisor
 
-    def start_tree(self, ready: Future[None]) -> None:
+    def start_tree(self, ready: Future[BaseException | None]) -> None:
         """Start the root and wait until ``ready``.
+
+        Args:
+            ready: Completed with ``None`` once all children run.  What went wrong comes
+                as its value: a future drops an exception that counts as false.
 
         Raises:
             StartFailed: If it ended before that.
@@ -245,24 +247,35 @@ class SupervisorRef(ChildrenRef):
         def on_final(exit_: Exit) -> None:
             tree_exit.has_ended(self)
             if not ready.done():
-                ready.set_exception(self._start_error(exit_))
+                ready.set_result(self._start_error(exit_))
 
-        tree_exit.has_started(self)
-        self.cell.on_final(on_final)
         caller = Caller(self.cell.clock)
         self.board.tree.make_on = caller.make_on
+        self.cell.on_final(on_final)
+        try:
+            tree_exit.has_started(self)
+            self._start_root()
+            failure = caller.wait_for(ready)
+        except BaseException:
+            self._give_up_start()
+            raise
+        if failure is not None:
+            raise failure
+
+    def _start_root(self) -> None:
         try:
             self.cell.start()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             message = f"{self.board.name} did not start: {error}"
             failure = StartFailed(message)
             failure.__cause__ = error
             self.cell.finalize(Exit("start_failed", failure))
-        try:
-            caller.wait_for(ready)
-        except BaseException:
-            self.stop_now("its start was interrupted")
-            raise
+
+    def _give_up_start(self) -> None:
+        self.stop_now("its start was interrupted")
+        run = self.cell.incarnation
+        if run is None or run.ident is None:  # its thread may never come to run
+            self.cell.finalize(Exit("shutdown"))
 
     # -- helpers
 
@@ -277,7 +290,7 @@ class SupervisorRef(ChildrenRef):
         if deadline is not None:
             self.tell_control(Budget(self.cell.number, deadline))
         try:
-            above.terminate_child(self, timeout=_limit(limit))
+            above.terminate_child(self, timeout=patience(limit))
         except TimeoutError:
             return False
         except (ChildNotFound, ActorDeadError):  # it ended, or it ends with that one
@@ -286,7 +299,7 @@ class SupervisorRef(ChildrenRef):
 
     def _has_ended(self, timeout: float | None) -> bool:
         try:
-            self._ended.result(_limit(timeout))
+            self._ended.result(patience(timeout))
         except NotInTime:
             return False
         return True
@@ -320,14 +333,11 @@ class SupervisorRef(ChildrenRef):
 
     def _start_error(self, exit_: Exit) -> BaseException:
         error = exit_.error
-        if isinstance(error, StartFailed) or (exit_.kind == "fatal" and error):
+        if isinstance(error, StartFailed):
+            return error
+        if exit_.kind == "fatal" and error is not None:
             return error
         message = f"{self.board.name} ended ({exit_.kind}) before all children ran"
         failure = StartFailed(message)
         caused_by(failure, error, exit_.traceback)
         return failure
-
-
-def _limit(timeout: float | None) -> float | None:
-    """What a future takes: none for a limit of decades, which would overflow."""
-    return None if timeout is None or timeout >= AGES else timeout

@@ -87,6 +87,10 @@ class Refs:
         """The ref of the child with that id, if there is one."""
         return self._refs.get(child_id)
 
+    def newest_first(self) -> list[ActorRef[Any]]:
+        """All refs, that of the child which was added last first."""
+        return list(self._refs.values())[::-1]
+
 
 class Tree:
     """What all supervisors of one tree share; it outlives each of them.

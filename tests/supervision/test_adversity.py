@@ -45,6 +45,11 @@ def test_limit_without_end_is_no_limit(limit: float) -> None:
     ref.tell("x", timeout=limit)
 
     assert ref.ask("y", timeout=limit) == "y"
+    tree.terminate_child("a", timeout=limit)
+    tree.restart_child("a", timeout=limit)
+    tree.start_child(ChildSpec(Kid, ([], "b"), id="b"), timeout=limit)
+    tree.terminate_child("b", timeout=limit)
+    tree.delete_child("b", timeout=limit)
     assert tree.shutdown(timeout=limit)
     assert tree.wait(timeout=limit)
 

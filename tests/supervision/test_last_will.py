@@ -10,6 +10,7 @@ from actors.testing import Gate, VirtualClock
 from supervision.child_spec import ChildSpec
 from supervision.errors import StartFailed, SupervisorGaveUp
 from supervision.machine import Machine
+from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
 from tests.supervision.kids import Nursery, below, boom, states
 
@@ -96,3 +97,73 @@ def test_supervisor_left_behind_in_its_start_stops_its_children(
     clock.advance(3)
     assert ours.take() == "stop x"
     gate.open()
+
+
+class Hanging(Supervisor):
+    """Passes the gate of its test on its own thread, which a supervisor must not."""
+
+    gate: Any = None
+
+    def on_receive(self, message: Any) -> None:
+        self.gate.pass_through()
+
+
+def hanging(ours: Nursery, gate: Gate, **options: Any) -> ChildSpec[Any]:
+    kind = type("Hanging", (Hanging,), {"gate": gate})
+    in_backoff = ours.spec("y", restart="permanent", backoff=Backoff(initial=30))
+    children = [ours.spec("x", restart="permanent"), in_backoff]
+    options.setdefault("restart", "permanent")
+    return ChildSpec(kind, ("one_for_one", children), id="inner", **options)
+
+
+def test_supervisor_left_behind_while_it_hangs_leaves_no_orphans(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R54, R58, R59: nobody else would ever stop its children."""
+    gate = Gate()
+    with ours.grow([hanging(ours, gate, shutdown=2), "a"], "one_for_all") as tree:
+        inner = below(tree, "inner")
+        before = [inner.ref("x"), inner.ref("y")]
+        inner.tell("hang")
+        gate.wait_arrived()
+        tree.ref("a").tell(boom)
+        clock.settle()
+        assert [each.is_alive() for each in before] == [True, True]
+        ours.take()
+
+        clock.advance(3.1)
+
+        assert [each.is_alive() for each in before] == [False, False]
+        happened = ours.take().split(", ")
+        assert sorted(happened[:4]) == ["start x", "start y", "stop x", "stop y"]
+        assert states(tree) == "inner running 2, a running 2"
+        gate.open()
+        clock.settle()
+        assert states(tree) == "inner running 2, a running 2"
+        assert states(below(tree, "inner")) == "x running 1, y running 1"
+
+
+def test_end_of_a_tree_leaves_no_orphans_of_a_supervisor_that_hangs(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R54, R57: also when one of them waits for its restart."""
+    gate = Gate()
+    tree = ours.grow([hanging(ours, gate)], intensity=9)
+    inner = below(tree, "inner")
+    before = [inner.ref("x"), inner.ref("y")]
+    for _ in range(2):
+        before[1].tell(boom)
+        clock.settle()
+    assert states(inner) == "x running 1, y restarting 2"
+    inner.tell("hang")
+    gate.wait_arrived()
+
+    ender = clock.thread(lambda: tree.shutdown(timeout=2))
+    ender.start()
+    clock.advance(3.1)
+    assert clock.join(ender, 0)
+
+    assert [each.is_alive() for each in before] == [False, False]
+    gate.open()
+    clock.settle()
+    assert tree.zombies() == ()
