@@ -90,7 +90,11 @@ def start_failure(
     supervisor: str, child_id: str, cause: BaseException | None, traceback: str = ""
 ) -> StartFailed:
     """What a supervisor ends with when one of its children does not start."""
-    message = f"child {child_id!r} of {supervisor} did not start: {shown(cause)}"
+    first: BaseException | None = cause
+    while isinstance(first, StartFailed) and isinstance(first.__cause__, StartFailed):
+        first = first.__cause__  # its name is a path: it says what is between
+    said = str(first) if isinstance(first, StartFailed) else shown(first)
+    message = f"child {child_id!r} of {supervisor} did not start: {said}"
     failure = StartFailed(message, child_id)
     caused_by(failure, cause, traceback)
     return failure

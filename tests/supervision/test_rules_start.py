@@ -15,7 +15,7 @@ import pykka
 import pytest
 
 from actors import Actor, ActorDeadError, Exit, Incarnation
-from actors.events import ChildAbandoned, ChildDown, TreeGaveUp
+from actors.events import ChildAbandoned, ChildDown, RestartScheduled, TreeGaveUp
 from actors.testing import Gate
 from supervision import (
     Backoff,
@@ -24,6 +24,7 @@ from supervision import (
     StartFailed,
     Supervisor,
     SupervisorGaveUp,
+    tree_exit,
 )
 from tests.supervision.kids import Kid, Nursery, below, boom, states
 
@@ -272,14 +273,19 @@ def test_restart_that_times_out_goes_on_with_its_backoff(
         assert states(tree) == "a running 4"
 
 
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
 @pytest.mark.parametrize("what", ["start_child", "restart_child"])
 def test_no_thread_for_a_child_is_told_to_who_asked(
-    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, what: str
+    ours: Nursery,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    error: type[Exception],
 ) -> None:
     """R29, R34: the supervisor and the others go on."""
 
     def refuse(*_args: Any, **_options: Any) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with ours.grow("ab") as tree:
         tree.terminate_child("b")
@@ -294,6 +300,146 @@ def test_no_thread_for_a_child_is_told_to_who_asked(
         assert states(tree) == "a running 1, b undefined 1" or what == "restart_child"
         assert tree.ref("a").ask("alive") == "alive"
         assert tree.restart_child("b").ask("alive") == "alive"
+
+
+def test_no_memory_for_a_thread_is_one_more_failed_restart(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R30, R34."""
+    whole = Incarnation.start
+    refused: list[str] = []
+
+    def refuse_once(run: Incarnation, name: str, *, daemon: bool) -> None:
+        if not refused:
+            refused.append(name)
+            run.ended = True
+            raise MemoryError
+        whole(run, name, daemon=daemon)
+
+    with ours.grow("a") as tree:
+        monkeypatch.setattr(Incarnation, "start", refuse_once)
+        tree.ref("a").tell(boom)
+        clock.settle()
+
+        assert tree.ref("a").ask("alive") == "alive"
+        assert [event.used for event in ours.of(RestartScheduled)] == [1, 2]
+
+
+def test_tree_without_a_thread_for_its_root_leaves_nothing(
+    ours: Nursery, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R28, R34."""
+
+    def refuse(run: Incarnation, name: str, *, daemon: bool) -> None:
+        run.ended = True
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Incarnation, "start", refuse)
+    with pytest.raises(StartFailed, match="no room"):
+        ours.grow("a")
+
+    assert not pykka.ActorRegistry.get_all()
+    assert not tree_exit._live
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_start_that_is_interrupted_at_once_leaves_nothing(
+    ours: Nursery,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bool,
+) -> None:
+    """R61, R63: Ctrl-C may come before or after the root's thread has begun."""
+    whole = Incarnation.start
+
+    def interrupted(run: Incarnation, name: str, *, daemon: bool) -> None:
+        if begun:
+            whole(run, name, daemon=daemon)
+            clock.settle()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Incarnation, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ours.grow([])
+    clock.settle()
+
+    assert not pykka.ActorRegistry.get_all()
+    assert not tree_exit._live
+
+
+def test_supervisor_whose_on_start_does_not_call_ours_is_refused(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R28: nobody would ever be told that its children do not start."""
+
+    class Forgetful(Supervisor):
+        def on_start(self) -> None:
+            pass
+
+    with pytest.raises(StartFailed) as raised:
+        Forgetful.start("one_for_one", [ours.spec("a")])
+    assert "super().on_start()" in str(raised.value.__cause__)
+
+    nested = ChildSpec(Forgetful, ("one_for_one", [ours.spec("a")]))
+    with pytest.raises(StartFailed, match=r"super\(\).on_start\(\)"):
+        ours.grow([nested])
+    assert ours.log == []
+
+
+def test_hook_after_the_start_of_a_nested_supervisor_is_called(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R26."""
+    seen: list[Any] = []
+    inner = ChildSpec(Supervisor, ("one_for_one", []), after_start=seen.append)
+
+    with ours.grow([inner]):
+        assert [type(each) for each in seen] == [Supervisor]
+
+
+@pytest.mark.parametrize("truth", [lambda self: False, lambda self: 1 / 0])
+def test_error_without_truth_is_told_like_any_other(
+    ours: Nursery, clock: VirtualClock, truth: Any
+) -> None:
+    """R28, R29, R69: a class with a length of 0 counts as false."""
+    untrue = type("Untrue", (Exception,), {"__bool__": truth})
+    fatal = type("Fatal", (BaseException,), {"__bool__": truth})
+
+    def raise_untrue(kid: Any) -> None:
+        raise untrue("no disk")
+
+    def raise_fatal(kid: Any) -> None:
+        raise fatal("the end")
+
+    with pytest.raises(StartFailed) as raised:
+        ours.grow([ours.spec("a", raise_untrue)])
+    assert type(raised.value.__cause__) is untrue
+    with pytest.raises(fatal):
+        ours.grow([ours.spec("a", raise_fatal)])
+
+    with ours.grow("a") as tree:
+        with pytest.raises(StartFailed) as raised:
+            tree.start_child(ours.spec("b", raise_untrue))
+        assert type(raised.value.__cause__) is untrue
+        assert states(tree) == "a running 1"
+
+
+def test_start_failure_deep_down_is_told_in_a_few_words(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R28: each level that quoted the one below would double the quotes."""
+    spec = ours.spec("a", fail)
+    for depth in range(12, 0, -1):
+        spec = ChildSpec(Supervisor, ("one_for_one", [spec]), id=str(depth))
+
+    with pytest.raises(StartFailed) as raised:
+        ours.grow([spec])
+
+    assert str(raised.value) == (
+        "child '1' of root did not start: child 'a' of "
+        "root/1/2/3/4/5/6/7/8/9/10/11/12 did not start: OSError('no disk')"
+    )
+    assert raised.value.child_id == "1"
 
 
 def test_stop_that_a_child_asks_for_in_init_is_honoured_once_it_runs(
