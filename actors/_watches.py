@@ -47,14 +47,16 @@ class Watch:
         cell: Who watches.
         ref: Whom, by the ref it was given.
         restarts: Restarts are told too.
+        newest: The newest incarnation that was told.
     """
 
-    __slots__ = ("cell", "ref", "restarts")
+    __slots__ = ("cell", "newest", "ref", "restarts")
 
     def __init__(self, cell: Cell, ref: ActorRef[Any]) -> None:
         self.cell = cell
         self.ref = ref
         self.restarts = False
+        self.newest = 0
 
     def tell(self, news: News) -> None:
         """Send it to the watcher; one that has ended wants to know no more."""
@@ -136,7 +138,11 @@ class Watches:
             current = self._watched.get(watch.ref.cell) is watch
             if current and not revoked and news.__class__ is Terminated:
                 del self._watched[watch.ref.cell]
-            wanted = news.__class__ is Terminated or watch.restarts
+            wanted = True
+            if isinstance(news, Restarted) and not revoked:
+                # A thread that was left behind just then may tell of its start late.
+                wanted = watch.restarts and watch.newest < news.incarnation
+                watch.newest = max(watch.newest, news.incarnation)
         if revoked:
             watch.tell(news)
             raise LeaseRevoked

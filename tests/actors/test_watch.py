@@ -286,6 +286,23 @@ def test_watch_again_after_unwatch_is_told_once(supervisor: FakeSupervisor) -> N
     assert heard == [(1, "ended", target.ref, "shutdown")]
 
 
+def test_restart_that_is_told_after_a_newer_one_is_dropped(
+    supervisor: FakeSupervisor,
+) -> None:
+    """R59, R80: a thread left behind at its start may come to tell of it late."""
+    heard: list[Any] = []
+    watcher, target = supervisor.start(Watcher, heard), supervisor.start(Target)
+    watch(watcher, target.ref, restarts=True)
+    for _ in range(2):
+        target.ref.tell("boom")
+        supervisor.restart(target)
+
+    target.watches.restarted(2)
+    settled(watcher)
+
+    assert [each[2] for each in heard] == [2, 3]
+
+
 def test_restart_queued_for_an_old_watch_is_not_told_to_the_new_one(
     supervisor: FakeSupervisor,
 ) -> None:
