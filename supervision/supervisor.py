@@ -342,7 +342,8 @@ class Supervisor(Actor):
             if isinstance(notice, Down):
                 notice.cell.finalize(notice.exit)
             return
-        machine_hears(machine, child, notice, now)
+        if notice.cell is child.handle:  # else it was of an earlier place of the child
+            machine_hears(machine, child, notice, now)
 
     def _on_ready(self) -> None:
         self._is_ready = True

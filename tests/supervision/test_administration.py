@@ -13,6 +13,7 @@ import pytest
 
 from actors import ActorDeadError, Ignore, WouldDeadlock
 from actors.errors import ConfigurationError
+from actors.exits import Failing
 from actors.testing import Gate
 from supervision import (
     AlreadyPresent,
@@ -346,3 +347,20 @@ def test_init_on_the_callers_thread_that_raises_fails_the_start(ours: Nursery) -
     with pytest.raises(StartFailed, match="no display"):
         ours.grow(["a", ours.spec("w", kid_class=Broken, init_in="caller")])
     assert ours.take() == "start a, stop a"
+
+
+def test_notice_of_an_earlier_place_is_stale(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R19: incarnation 1 of a restarted child's old place is not that of the new."""
+    with ours.grow("a") as tree:
+        old = tree.ref("a").cell
+        tree.terminate_child("a")
+        tree.restart_child("a")
+
+        assert old.report is not None
+        old.report(Failing(old, 1))  # as if it had waited to be read
+        clock.settle()
+        assert states(tree) == "a running 1"
+        clock.advance(10)
+        assert states(tree) == "a running 1"
