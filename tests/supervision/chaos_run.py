@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
-from actors.events import ChildRestarted, ChildStarted, ChildStopped
+from actors.events import ChildAbandoned, ChildRestarted, ChildStarted, ChildStopped
 from actors.ref import ActorDeadError
 from actors.testing import VirtualClock
 from supervision.child_spec import ChildSpec
@@ -268,6 +268,9 @@ class ChaosRun:
         self, supervisor: str, child: str, what: str, seen: int
     ) -> None:
         """A request ended with its supervisor: what it was for had not come about."""
+        left = [e for _, e in self.book.events if isinstance(e, ChildAbandoned)]
+        if any(f"{supervisor}/".startswith(f"{e[0]}/{e[1]}/") for e in left):
+            return  # it was for a child of the one that was left behind
         answers: tuple[Any, ...] = (ChildStopped,)
         if what != "terminate":
             answers = ChildStarted, ChildRestarted, ChildStopped
