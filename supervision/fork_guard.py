@@ -45,14 +45,16 @@ def refuse_use(tree: SupervisorRef, parent: int) -> None:
 
 def _refs(tree: SupervisorRef) -> Iterator[tuple[Any, str]]:
     """A tree's ref and those of all below it, each with its path."""
-    board = tree.board
-    yield tree, board.name
-    for info in board.picture.children:
-        if info.is_supervisor:
-            below: Any = info.ref
-            yield from _refs(below)
-        else:
-            yield info.ref, f"{board.name}/{info.id}"
+    trees: list[Any] = [tree]
+    while trees:  # a loop: a deep tree must not recurse
+        above = trees.pop()
+        board = above.board
+        yield above, board.name
+        for info in board.picture.children:
+            if info.is_supervisor:
+                trees.append(info.ref)
+            else:
+                yield info.ref, f"{board.name}/{info.id}"
 
 
 class _Absent:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from actors import UsedAfterFork
+from supervision import fork_guard
 
 pytestmark = pytest.mark.real
 
@@ -212,3 +217,23 @@ in_child(child)
     )
 
     assert "dead True" in told
+
+
+def test_tree_that_is_deep_is_refused_to_its_bottom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R93: no recursion, whose limit would let the lower part be used."""
+    info = SimpleNamespace(id="leaf", ref=SimpleNamespace(), is_supervisor=False)
+    tree: Any = None
+    for depth in range(2_000):
+        board = SimpleNamespace(
+            name=f"at-{depth}", picture=SimpleNamespace(children=[info])
+        )
+        tree = SimpleNamespace(board=board)
+        info = SimpleNamespace(id="tree", ref=tree, is_supervisor=True)
+
+    monkeypatch.setattr(fork_guard, "_kept", [])
+    fork_guard.refuse_use(tree, 1)
+
+    with pytest.raises(UsedAfterFork, match="at-1999"):
+        tree.board()
