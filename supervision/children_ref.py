@@ -263,7 +263,7 @@ class ChildrenRef(ActorRef[Any]):
     def _request(
         self, what: What, child: ChildSpec[Any] | str, timeout: float | None
     ) -> Any:
-        self._refuse_deadlock(what, child)
+        self.refuse_deadlock(what, child)
         clock = self.cell.clock
         caller = Caller(clock) if self._may_make(what, child) else None
         reply: Future[Any] = clock.future()
@@ -294,7 +294,12 @@ class ChildrenRef(ActorRef[Any]):
             return child.init_in == "caller"
         return what == "restart"
 
-    def _refuse_deadlock(self, what: What, child: ChildSpec[Any] | str) -> None:
+    def refuse_deadlock(self, what: What, child: ChildSpec[Any] | str) -> None:
+        """Refuse a request that would wait for the actor that makes it.
+
+        Raises:
+            WouldDeadlock: If it would.
+        """
         cell = current_cell()
         if cell is None:
             return

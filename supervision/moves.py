@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
-from actors import Exit
+from actors import ActorDeadError, Exit
 from actors.events import (
     ChildAbandoned,
     ChildInterrupted,
@@ -126,6 +126,9 @@ class Moves(ABC):
             return
         if exit_ is None or exit_.kind == "ignored":
             self.answers.append((request, self._hands.ref(child), None))
+        elif self.mode is Mode.STOPPING and not exit_.abnormal:
+            ended = ActorDeadError(f"{self.name} ended before {child.id!r} ran")
+            self.answers.append((request, None, ended))
         else:
             error = exit_.error
             if error is None:

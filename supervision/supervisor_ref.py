@@ -286,6 +286,7 @@ class SupervisorRef(ChildrenRef):
         self, above: SupervisorRef, timeout: float | None, limit: float | None
     ) -> bool:
         """Have the supervisor above stop it: that one alone can call a restart off."""
+        above.refuse_deadlock("terminate", self.cell.name)  # it may be the caller
         deadline = self._deadline(timeout)
         if deadline is not None:
             self.tell_control(Budget(self.cell.number, deadline))

@@ -667,3 +667,63 @@ def test_token_of_an_earlier_incarnation_or_a_host_stops_nobody_else(
         )
         clock.settle()
         assert states(tree) == "a running 2, b running 2"
+
+
+# -- a request and the end
+
+
+def test_start_child_during_which_its_supervisor_ends_says_so(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R29, R32: it is not the child that failed."""
+    gate = Gate()
+    got: list[Any] = []
+
+    def add() -> None:
+        with pytest.raises(ActorDeadError, match="root ended before 'b' ran"):
+            tree.start_child(ours.spec("b", lambda kid: gate.pass_through()))
+        got.append("told")
+
+    tree = ours.grow("a")
+    adding = clock.thread(add)
+    adding.start()
+    gate.wait_arrived()
+    tree.stop(block=False)
+    clock.settle()
+    gate.open()
+    clock.join(adding)
+
+    assert got == ["told"]
+    assert tree.wait()
+
+
+def test_refused_shutdown_of_a_nested_tree_leaves_it_its_time(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R57, R64: whoever is refused has changed nothing."""
+    refused: list[WouldDeadlock] = []
+    gate = Gate()
+    inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]), id="inner")
+
+    def listen(event: Any) -> None:
+        if isinstance(event, ChildFailing):
+            try:
+                below(tree, "inner").shutdown(timeout=1)
+            except WouldDeadlock as error:
+                refused.append(error)
+
+    specs = [ours.spec("a"), inner]
+    tree = Supervisor.start("one_for_one", specs, on_event=listen)
+    tree.ref("a").tell(boom)
+    clock.settle()
+    assert len(refused) == 1
+    clock.advance(60)
+    below(tree, "inner").ref("x").tell(lambda kid: gate.pass_through())
+    gate.wait_arrived()
+
+    below(tree, "inner").order_termination("x")
+    clock.settle()
+
+    assert tree.zombies() == ()
+    gate.open()
+    tree.shutdown()
