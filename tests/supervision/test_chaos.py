@@ -1,6 +1,6 @@
 """Everything at once, in every order: nothing is lost or told twice, all ends.
 
-A hundred runs by default; ``--repeat 202`` makes them two thousand.
+A hundred runs under ten seeds, as in CI; ``--repeat 202`` makes them two thousand.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def test_chaos_conserves_every_message(
     check(run, run.live())
 
 
-@pytest.mark.concurrent
+@pytest.mark.real
 def test_chaos_in_real_time_conserves_every_message() -> None:
     """R7, R60: the same on real threads, which may be interrupted."""
     run = ChaosRun(SYSTEM_CLOCK, random.Random(9), "one_for_one", unit=0.02)
