@@ -36,13 +36,21 @@ def patience(timeout: float | None) -> float | None:
 
 
 class _Order:
-    """Something to make; whoever pops ``claim`` decides what becomes of it."""
+    """Something to make; whoever pops ``claim`` decides what becomes of it.
 
-    __slots__ = ("claim", "done", "error")
+    Attributes:
+        claim: What makes it.
+        done: Put to when the caller has made it, or will not.
+        made: It has.
+        error: What that raised.
+    """
+
+    __slots__ = ("claim", "done", "error", "made")
 
     def __init__(self, make: Callable[[], None], done: WakeQueue) -> None:
         self.claim = [make]
         self.done = done
+        self.made = False
         self.error: BaseException | None = None
 
 
@@ -57,6 +65,9 @@ class Caller:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._orders = clock.queue()
+        # All that there were.  A signal may interrupt the caller anywhere, as between
+        # taking one and making it; on leaving it answers each once more.
+        self._given: list[_Order] = []
         self._left = False
 
     def make_on(self, make: Callable[[], None]) -> bool:
@@ -66,18 +77,18 @@ class Caller:
             False if the caller is there no more: ``make`` did not run.
         """
         order = _Order(make, self._clock.queue())
+        self._given.append(order)
         self._orders.put(order)
-        # 1. We put, then look whether it has left. 2. It leaves, then looks what was
-        # put.  Whichever is second sees the other; the claim is popped once.
+        # 1. We give, then look whether it has left. 2. It leaves, then looks what was
+        # given.  Whichever is second sees the other; the claim is popped once.
         if self._left:
             with contextlib.suppress(IndexError):
                 order.claim.pop()
                 return False
-        if not order.done.get():
-            return False
-        if order.error is not None:
+        order.done.get()
+        if order.error is not None and not order.made:
             raise order.error
-        return True
+        return order.made
 
     def wait_for(self, started: Future[T], timeout: float | None = None) -> T:
         """Wait for ``started``, and make what is asked for until then.
@@ -86,9 +97,9 @@ class Caller:
             TimeoutError: If it has not come about after ``timeout`` seconds.
             BaseException: What ``started`` was completed with.
         """
-        started.add_done_callback(self._wake)
-        deadline = None if timeout is None else self._clock.monotonic() + timeout
         try:
+            started.add_done_callback(self._wake)
+            deadline = None if timeout is None else self._clock.monotonic() + timeout
             while not started.done():
                 self._make_next(deadline)
         finally:
@@ -113,23 +124,20 @@ class Caller:
             make = order.claim.pop()
         except IndexError:  # it makes it itself
             return
+        order.error = InterruptedError("whoever started it was interrupted")
         try:
             make()
+            order.made = True
         except BaseException as error:  # the child's own: it fails there
             order.error = error
             if not isinstance(error, Exception):
                 raise
         finally:
-            order.done.put(True)  # noqa: FBT003  # the queue's own method
+            order.done.put(None)
 
     def _leave(self) -> None:
         self._left = True
-        while True:
-            try:
-                order = self._orders.get(timeout=0)
-            except Empty:
-                return
-            if order is not None:
-                with contextlib.suppress(IndexError):
-                    order.claim.pop()
-                    order.done.put(False)  # noqa: FBT003
+        for order in self._given:
+            with contextlib.suppress(IndexError):
+                order.claim.pop()
+            order.done.put(None)
