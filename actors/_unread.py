@@ -79,13 +79,21 @@ class _What(NamedTuple):
     def log(self) -> None:
         """Say it."""
         error = self.error
-        text = "".join(traceback.format_exception(type(error), error, self.trace))
         logger.error(
             "%s raised %s on %s, and nobody read the reply; the actor goes on. "
-            "Read what ask(block=False) or a proxy's call returned with get(); where "
-            "no answer is wanted, use tell() or proxy.method.defer()\n%s",
-            self.actor, type(error).__name__, _short(self.message), text,
+            "Read what ask(block=False) or a proxy's call returned with get(), or wait "
+            "for it longer; where no answer is wanted, use tell() or "
+            "proxy.method.defer()\n%s",
+            self.actor, type(error).__name__, _short(self.message), self._text(),
         )  # fmt: skip
+
+    def _text(self) -> str:
+        error = self.error
+        try:
+            lines = traceback.format_exception(type(error), error, self.trace)
+        except Exception as other:  # noqa: BLE001  # the host's class: told in its place
+            return f"{type(error).__name__} (cannot be shown: {other!r})\n"
+        return "".join(lines)
 
 
 def guard(error: BaseException, actor: str, message: Any) -> Unread | None:

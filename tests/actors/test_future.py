@@ -297,6 +297,28 @@ def test_exception_behind_a_mapped_reply_that_nobody_reads_is_logged(
     assert len(told) == 1
 
 
+class Unshowable(Exception):
+    """Cannot be formatted."""
+
+    @property
+    def __cause__(self) -> Any:  # type: ignore[override]  # a class that is bad at it
+        message = "no cause is to be had"
+        raise RuntimeError(message)
+
+
+def test_unread_exception_that_cannot_be_shown_is_told_by_its_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """R5: what the host's class does about it is no reason to say nothing."""
+    with reports(caplog) as told:
+        reply = failed_reply(Unshowable())
+        del reply
+
+    [text] = told
+    assert text.startswith("worker-1 raised Unshowable on 'question', and nobody read")
+    assert "cannot be shown: RuntimeError('no cause is to be had')" in text
+
+
 def test_refusal_that_nobody_reads_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
     with reports(caplog) as told:
         reply: Reply[Any] = Reply()
