@@ -71,6 +71,11 @@ class Request:
         child = self.child if isinstance(self.child, str) else self.child.id
         return f"Request({self.what} {child})"
 
+    @property
+    def is_answered(self) -> bool:
+        """True if nobody waits for it any more, for its answer has been given."""
+        return self.reply.done()
+
     def succeed(self, ref: Any) -> None:
         """Answer it; only the first answer counts."""
         with contextlib.suppress(InvalidStateError):
@@ -96,6 +101,8 @@ class Administration:
     def serve(self, request: Request, now: float) -> None:
         """Answer a request, or have the machine do so when it has come about."""
         machine = self._machine
+        if request.is_answered:  # it waited for a supervisor that was left behind
+            return
         if machine.mode in {Mode.STOPPING, Mode.OVER}:
             self._refuse(request, _ended(machine.name))
             return

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from actors.cell import Cell
-    from actors.exits import Exit, Undelivered, Zombie
+    from actors.exits import Undelivered, Zombie
     from supervision.administration import What
     from supervision.child_like import ChildLike
     from supervision.child_spec import A
@@ -53,7 +53,7 @@ class ChildrenRef(ActorRef[Any]):
         # Invariant: a request is in here before it is in the mailbox, which drops it
         # when it closes.  Each change is one call of a dict's method.
         self._requests: dict[Request, None] = {}
-        cell.on_final(self._refuse_requests)
+        cell.on_final(lambda _exit: self.refuse_requests())
 
     @overload
     def ref(self, child: ChildSpec[Supervisor] | type[Supervisor]) -> SupervisorRef: ...
@@ -317,8 +317,11 @@ class ChildrenRef(ActorRef[Any]):
         )
         raise WouldDeadlock(message)
 
-    def _refuse_requests(self, _exit: Exit) -> None:
-        """The supervisor's mailbox is closed: nobody reads what was in it."""
+    def refuse_requests(self) -> None:
+        """Answer whoever waits: the supervisor does so no more.
+
+        Its mailbox is closed, or it has taken requests and hangs.
+        """
         for request in list(self._requests):
             request.fail(self._over())
 

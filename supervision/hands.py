@@ -75,7 +75,8 @@ class CellHands:
         """See ``Hands``."""
         cell = child.handle = self._make_cell(child)
         if child.spec.is_supervisor:
-            below = Board(f"{self._board.name}/{child.id}", self._board.tree)
+            above = self._board
+            below = Board(f"{above.name}/{child.id}", above.tree, above)
             cell.ref = SupervisorRef(cell, below)
         self._refs[child.id] = cell.ref
 
@@ -102,7 +103,7 @@ class CellHands:
             report=functools.partial(self._hear, child),
             parent=self._cell,
             on_crash=_on_crash(spec),
-            on_undelivered=functools.partial(board.tree.note_undelivered, board.name),
+            on_undelivered=functools.partial(board.tree.note_undelivered, board),
             after_start=after_start,
             decider=decider,
             crash_on_ask=spec.crash_on_ask,
@@ -188,6 +189,7 @@ class CellHands:
         in order.
         """
         ref: Any = cell.ref
+        ref.refuse_requests()
         below = [each.cell for each in ref.board.refs.newest_first()]
         stop_at_once(below, f"{ref.board.name} was left behind: {why}")
 

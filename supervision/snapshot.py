@@ -149,7 +149,7 @@ def _tree(ref: SupervisorRef, info: ChildInfo | None, now: float) -> TreeSnapsho
         restart_in=None if info is None else _time_left(info, now),
         children=tuple(_child(each, now) for each in picture.children),
         zombies=board.tree.zombies(board.name),
-        undelivered=board.tree.count_undelivered(board.name),
+        undelivered=board.undelivered_count,
         taken_at=now,
         by_order=not board.ends_by_itself if info is None else info.by_order,
     )

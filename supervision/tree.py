@@ -2,15 +2,15 @@
 
 :Runs on: any thread.
 :Owns: the tree's listeners, and the records of undelivered messages and zombies.
-:Guards: ``Tree._lock`` guards ``_left_behind``, ``_undelivered``, ``_counts`` and
-    ``undelivered_count``.
+:Guards: ``Tree._lock`` guards ``_left_behind``, ``_undelivered`` and the
+    ``undelivered_count`` of each board.
 :Blocks: nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from actors.events import Listeners, MessageUndelivered
 from supervision.child_like import id_of
@@ -101,7 +101,6 @@ class Tree:
 
     Attributes:
         listeners: Told each event.
-        undelivered_count: How many messages became undelivered in all.
         make_on: Runs the first ``__init__`` of those children whose is for the caller.
     """
 
@@ -112,20 +111,20 @@ class Tree:
         self.listeners = Listeners(CrashLog(clock), clock=clock)
         if on_event is not None:
             self.listeners.add(on_event)
-        self.undelivered_count = 0
-        self._counts: dict[str, int] = {}  # by supervisor
         self._undelivered: deque[tuple[str, Undelivered]] = deque(
             maxlen=UNDELIVERED_KEPT
         )
         self._left_behind: tuple[tuple[str, Cell], ...] = ()
-        # Guards the fields named in the module's text.  O(children), no calls.
+        # Guards the fields named in the module's text.  O(depth) or O(kept), no calls.
         self._lock = clock.lock()
 
-    def note_undelivered(self, supervisor: str, record: Undelivered) -> None:
-        """Keep a message that no child will handle; on any thread."""
+    def note_undelivered(self, board: Board, record: Undelivered) -> None:
+        """Keep a message that no child of a supervisor will handle; on any thread."""
+        supervisor, place = board.name, cast("Board | None", board)
         with self._lock:
-            self.undelivered_count += 1
-            self._counts[supervisor] = self._counts.get(supervisor, 0) + 1
+            while place is not None:
+                place.undelivered_count += 1
+                place = place.above
             kept = self._undelivered
             # Let go of at the return: not inside, its own finaliser may do anything.
             _oldest = kept.popleft() if len(kept) == kept.maxlen else None
@@ -151,12 +150,6 @@ class Tree:
             kept = tuple(self._undelivered)
         return tuple(record for name, record in kept if _is_below(name, supervisor))
 
-    def count_undelivered(self, supervisor: str) -> int:
-        """How many messages below a supervisor became undelivered in all."""
-        with self._lock:
-            counts = list(self._counts.items())
-        return sum(count for name, count in counts if _is_below(name, supervisor))
-
     def zombies(self, supervisor: str) -> tuple[Zombie, ...]:
         """The threads left behind below a supervisor that still run."""
         return tuple(
@@ -177,6 +170,7 @@ class Board:
     Args:
         name: The supervisor's path in the tree: ``root/workers``.
         tree: What it shares with the others.
+        above: That of the supervisor above.
 
     Attributes:
         picture: The newest.
@@ -185,16 +179,19 @@ class Board:
         strategy: In words, for people: ``one_for_one``, or ``dynamic``.
         state: The supervisor's own: ``starting``, ``running``, ``stopping``, ``over``.
         ends_by_itself: It ends, or has ended, by its ``auto_shutdown``.
+        undelivered_count: How many messages below it became undelivered in all.
     """
 
     __slots__ = (
-        "ends_by_itself", "name", "picture", "refs", "spec", "state", "strategy",
-        "tree",
+        "above", "ends_by_itself", "name", "picture", "refs", "spec", "state",
+        "strategy", "tree", "undelivered_count",
     )  # fmt: skip
 
-    def __init__(self, name: str, tree: Tree) -> None:
+    def __init__(self, name: str, tree: Tree, above: Board | None = None) -> None:
         self.name = name
         self.tree = tree
+        self.above = above
+        self.undelivered_count = 0
         self.picture = Picture()
         self.refs = Refs(name, {})
         self.spec: SupervisorSpec | None = None

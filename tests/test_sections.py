@@ -31,7 +31,7 @@ from actors.clock import SystemClock
 from actors.errors import MailboxClosed, MailboxFull
 from actors.exits import Undelivered
 from supervision import ChildSpec, Pipeline, Supervisor
-from supervision.tree import Tree
+from supervision.tree import Board, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,7 +306,8 @@ def test_no_message_of_the_hosts_is_dropped_inside_a_section(
     for _ in range(5):
         cell.remains.keep(Fragile(clock.watch), "nobody wants it")
         tree.note_undelivered(
-            "root", Undelivered(Fragile(clock.watch), "kid", 1, "nobody wants it")
+            Board("root", tree),
+            Undelivered(Fragile(clock.watch), "kid", 1, "nobody wants it"),
         )
         mailbox.put_control_at(deadline, Fragile(clock.watch)).cancel()
         mailbox.put_control_at(deadline, Fragile(clock.watch))

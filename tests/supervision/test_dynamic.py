@@ -21,8 +21,10 @@ from supervision import (
     DynamicSupervisor,
     MaxChildren,
     StartFailed,
+    Supervisor,
 )
 from supervision.errors import SupervisorGaveUp
+from supervision.tree import Board
 from tests.supervision.kids import Kid, Nursery, below, boom, states
 
 if TYPE_CHECKING:
@@ -230,3 +232,22 @@ def test_child_that_can_have_no_place_is_as_if_it_had_never_been(
 
         monkeypatch.undo()
         assert tree.start_child(spec).is_alive()
+
+
+def test_nested_supervisors_that_are_gone_leave_nothing_but_a_sum(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R76: one for each session, thousands a day."""
+    with DynamicSupervisor.start() as tree:
+        for _ in range(3):
+            inner = ChildSpec(Supervisor, ("one_for_one", [ours.spec("x")]))
+            ref = tree.start_child(inner)
+            ref.ref("x").tell(boom)
+            clock.settle()
+            tree.terminate_child(ref)
+            del ref
+        gc.collect()
+
+        assert tree.snapshot().undelivered == 3
+        boards = [each for each in gc.get_objects() if type(each) is Board]
+        assert [each.name for each in boards] == ["root"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actors import ActorDeadError
 from actors.testing import Gate, VirtualClock
 from supervision.child_spec import ChildSpec
 from supervision.errors import StartFailed, SupervisorGaveUp
@@ -167,3 +168,34 @@ def test_end_of_a_tree_leaves_no_orphans_of_a_supervisor_that_hangs(
     gate.open()
     clock.settle()
     assert tree.zombies() == ()
+
+
+def test_request_that_a_supervisor_took_before_it_hung_is_refused(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R54, R75: and one that it did not come to read; its successor serves none."""
+    gate, slow = Gate(), Gate()
+    told: list[str] = []
+
+    def add(name: str) -> None:
+        with pytest.raises(ActorDeadError):
+            inner.start_child(ours.spec(name, lambda kid: slow.pass_through()))
+        told.append(name)
+
+    with ours.grow([hanging(ours, gate, shutdown=2), "a"], "one_for_all") as tree:
+        inner = below(tree, "inner")
+        clock.thread(add, args=("taken",)).start()
+        slow.wait_arrived()
+        inner.tell("hang")
+        gate.wait_arrived()
+        clock.thread(add, args=("unread",)).start()
+        clock.settle()
+        tree.ref("a").tell(boom)
+        clock.advance(3.1)
+
+        assert sorted(told) == ["taken", "unread"]
+        assert states(inner) == "x running 1, y running 1"
+        gate.open()
+        slow.open()
+        clock.settle()
+        assert states(inner) == "x running 1, y running 1"
