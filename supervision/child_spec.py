@@ -263,6 +263,8 @@ class ChildSpec(Generic[A_co]):
         }
         check_child(values, where)
         values["args"] = tuple(args)
+        if kwargs is _NO_KWARGS:
+            values["kwargs"] = {}  # for copy.deepcopy and pickle
         values["warned_of"] = None
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -293,7 +295,7 @@ class ChildSpec(Generic[A_co]):
 
         It is for a child that will not be started again.
         """
-        return self._copy(args=(), kwargs=_NO_KWARGS)
+        return self._copy(args=(), kwargs={})
 
     def _copy(self, **changes: Any) -> ChildSpec[A_co]:
         """Copy without the checks, which the original has passed."""

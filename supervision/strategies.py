@@ -198,7 +198,11 @@ class Backoff:
     reset_after: float | None = None
 
     def __post_init__(self) -> None:
-        _check(self.initial > 0, "initial", self.initial, "seconds above 0")
+        for field in ("initial", "factor", "maximum", "jitter", "reset_after"):
+            value = getattr(self, field)
+            is_left_out = field == "reset_after" and value is None
+            _check(is_left_out or _is_number(value), field, value, "a number")
+        _check(0 < self.initial < math.inf, "initial", self.initial, "seconds above 0")
         _check(self.factor >= 1, "factor", self.factor, "at least 1")
         _check(
             self.maximum >= self.initial,
@@ -252,6 +256,10 @@ def intensity_needed(backoff: Backoff, period: float) -> int:
             return failures + math.floor((period - moment) / delay)
         moment += delay
     return failures
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check(allowed: bool, field: str, value: object, must_be: str) -> None:  # noqa: FBT001

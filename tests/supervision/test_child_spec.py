@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import dataclasses
+import pickle
 from typing import Any
 
 import pykka
@@ -405,3 +406,18 @@ def test_class_that_cannot_be_supervised_is_refused_before_anything_starts() -> 
         ChildSpec(Final)
     with pytest.raises(ConfigurationError, match=r"child 'NoActor'.*actor_class"):
         ChildSpec(NoActor)  # type: ignore[type-var]  # that is the point
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.deepcopy, lambda spec: pickle.loads(pickle.dumps(spec))]
+)
+def test_spec_can_be_copied_and_pickled(twin: Any) -> None:
+    """R22: it is a value."""
+    spec = ChildSpec(Plain, backoff=Backoff())
+
+    same = twin(spec)
+
+    assert repr(same) == repr(spec)
+    assert (same.args, same.kwargs, same.named) == ((), {}, False)
+    assert same.capacity is UNSET
+    assert same.on_crash is UNSET

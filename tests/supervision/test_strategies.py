@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import Any
 
@@ -242,6 +243,11 @@ def test_backoff_resets_after_a_long_enough_run(
     [
         ({"initial": 0}, "initial"),
         ({"initial": -1}, "initial"),
+        ({"initial": math.inf, "maximum": math.inf}, "initial"),
+        ({"initial": "0.1"}, "initial"),
+        ({"factor": None}, "factor"),
+        ({"jitter": True}, "jitter"),
+        ({"reset_after": "10"}, "reset_after"),
         ({"factor": 0.5}, "factor"),
         ({"initial": 2, "maximum": 1}, "maximum"),
         ({"jitter": -0.1}, "jitter"),

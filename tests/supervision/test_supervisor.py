@@ -38,6 +38,18 @@ def test_bad_spec_starts_nothing(nursery: Nursery) -> None:
     assert nursery.take() == ""
 
 
+@pytest.mark.parametrize("options", [{"name": 7}, {"on_event": "print"}])
+def test_options_of_a_tree_are_checked_before_anything_starts(
+    ours: Nursery, clock: VirtualClock, options: dict[str, Any]
+) -> None:
+    """R22: the error names the option."""
+    (option,) = options
+    with pytest.raises(ConfigurationError, match=f"supervisor: {option} must be"):
+        Supervisor.start("one_for_one", [ours.spec("a")], **options)
+
+    assert ours.log == []
+
+
 def test_parallel_start_does_not_wait_for_the_one_before(
     ours: Nursery, clock: VirtualClock
 ) -> None:
