@@ -86,7 +86,7 @@ class Machine(Moves):
         child.disarm()
         self._become(child, State.RUNNING)
         child.started_at = now
-        event = ChildRestarted if child.was_up else ChildStarted
+        event = ChildRestarted if child.was_up and number > 1 else ChildStarted
         child.was_up = True
         self._groups.leave(child)
         self._hands.emit(event(*self._who(child)))
