@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = ["count", "seconds"]
+
+AGES: Final = 1e9
+"""Seconds; nobody counts the hours of thirty years."""
 
 
 def count(number: int, noun: str) -> str:
@@ -15,9 +20,11 @@ def count(number: int, noun: str) -> str:
 
 
 def seconds(length: float) -> str:
-    """``4.2 s``, ``59 s``, ``1 min 12 s``, ``2 h 01 min``."""
+    """``4.2 s``, ``59 s``, ``1 min 12 s``, ``2 h 01 min``; ``inf s`` without end."""
     if length < 10:  # where a tenth matters
         return f"{length:.1f} s"
+    if length >= AGES:
+        return f"{length:g} s"
     minutes, whole = divmod(round(length), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from supervision._words import count, seconds
 
@@ -50,6 +50,9 @@ class _Row(NamedTuple):
 
 
 _HEAD: Final = _Row("tree", "state", "#", "mailbox")
+# A line, whose it is, and what the lines of the children of that one begin with.
+_Line: TypeAlias = "tuple[_Row | None, Entry | None, str]"
+_END: Final[_Line] = (None, None, "")
 
 
 def draw(tree: TreeSnapshot, *, width: int, most: int) -> str:
@@ -80,18 +83,33 @@ def _aligned(rows: list[_Row], width: int) -> Iterator[str]:
 
 def _below(tree: TreeSnapshot, guide: str, most: int) -> Iterator[_Row]:
     """The lines of a supervisor's children, and of theirs."""
+    begun = [_children(tree, guide, most)]
+    while begun:  # a loop: a deep tree must not recurse
+        row, child, onward = next(begun[-1], _END)
+        if row is None:
+            begun.pop()
+            continue
+        yield row
+        if child is not None and child.is_supervisor:
+            begun.append(_children(child, onward, most))
+
+
+def _children(tree: TreeSnapshot, guide: str, most: int) -> Iterator[_Line]:
+    """The lines of a supervisor's children alone."""
     drawn, others = _chosen(tree.children, most)
     for place, child in enumerate(drawn):
         is_last = place == len(drawn) - 1 and not others
         corner, onward = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
-        yield _row(child, f"{guide}{corner}{child.id}")
-        if child.is_supervisor:
-            yield from _below(child, guide + onward, most)
+        yield _row(child, f"{guide}{corner}{child.id}"), child, guide + onward
     if others:
         states = {_state(each) for each in others}
         alike = states.pop() if len(states) == 1 else ""
         remark = "" if alike else _states(others)
-        yield _Row(f"{guide}└─ and {len(others):,} more", alike, remark=remark)
+        yield (
+            _Row(f"{guide}└─ and {len(others):,} more", alike, remark=remark),
+            None,
+            "",
+        )
 
 
 def _chosen(children: tuple[Entry, ...], most: int) -> tuple[list[Entry], list[Entry]]:
@@ -194,10 +212,12 @@ def _sums(tree: TreeSnapshot) -> str:
 
 
 def _all_below(tree: TreeSnapshot) -> Iterator[Entry]:
-    for child in tree.children:
+    todo = [*reversed(tree.children)]
+    while todo:  # a loop: see above
+        child = todo.pop()
         yield child
         if child.is_supervisor:
-            yield from _all_below(child)
+            todo += reversed(child.children)
 
 
 def _states(entries: Sequence[Entry]) -> str:

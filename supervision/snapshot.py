@@ -133,9 +133,29 @@ def take_snapshot(ref: SupervisorRef) -> TreeSnapshot:
     return _tree(ref, info, ref.cell.clock.monotonic())
 
 
-def _tree(ref: SupervisorRef, info: ChildInfo | None, now: float) -> TreeSnapshot:
+def _tree(root: SupervisorRef, info: ChildInfo | None, now: float) -> TreeSnapshot:
+    """From the bottom up, and not by recursion: a tree may be deep."""
+    todo: list[tuple[Any, ChildInfo | None]] = [(root, info)]
+    found = []
+    while todo:
+        ref, info = todo.pop()
+        children = ref.board.picture.children
+        found.append((ref, info, children))
+        todo += [(each.ref, each) for each in children if each.is_supervisor]
+    drawn: dict[int, TreeSnapshot] = {}
+    for ref, info, children in reversed(found):
+        below = tuple(
+            drawn.pop(id(each.ref)) if each.is_supervisor else _child(each, now)
+            for each in children
+        )
+        drawn[id(ref)] = _supervisor(ref, info, below, now)
+    return drawn[id(root)]
+
+
+def _supervisor(
+    ref: SupervisorRef, info: ChildInfo | None, below: tuple[Entry, ...], now: float
+) -> TreeSnapshot:
     board, cell = ref.board, ref.cell
-    picture = board.picture
     exit_ = cell.final if info is None else info.exit
     return TreeSnapshot(
         id=cell.name,
@@ -147,7 +167,7 @@ def _tree(ref: SupervisorRef, info: ChildInfo | None, now: float) -> TreeSnapsho
         exit_kind="" if exit_ is None else exit_.kind,
         error=_error_of(exit_),
         restart_in=None if info is None else _time_left(info, now),
-        children=tuple(_child(each, now) for each in picture.children),
+        children=below,
         zombies=board.tree.zombies(board.name),
         undelivered=board.undelivered_count,
         taken_at=now,
@@ -166,11 +186,8 @@ def _state(ref: SupervisorRef, info: ChildInfo | None) -> str:
     return "stopping" if leaves else own
 
 
-def _child(info: ChildInfo, now: float) -> Entry:
-    ref: Any = info.ref
-    if info.is_supervisor:
-        return _tree(ref, info, now)
-    cell = ref.cell
+def _child(info: ChildInfo, now: float) -> ChildSnapshot:
+    cell: Any = info.ref.cell
     thread = ""
     if info.state in _WITH_A_THREAD or (info.state == "starting" and info.incarnation):
         thread = cell.thread_name

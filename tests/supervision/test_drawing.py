@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from actors.exits import Zombie
@@ -226,6 +227,20 @@ def test_long_waits_are_told_in_minutes_and_hours() -> None:
         assert f"in {words}" in text
     text = a_tree(a_child("a", state="restarting", restart_in=7260)).draw()
     assert "in 2 h 01 min" in text
+    text = a_tree(a_child("a", state="restarting", restart_in=math.inf)).draw()
+    assert "in inf s" in text
+
+
+def test_deep_tree_is_drawn_to_its_bottom() -> None:
+    """R77: whatever the limit of recursion is."""
+    tree = a_tree(a_child("leaf"))
+    for depth in range(2_000, 0, -1):
+        tree = a_tree(tree, name=f"at-{depth}")
+
+    lines = tree.draw().splitlines()
+
+    assert lines[-3].split()[:2] == ["└─", "leaf"]
+    assert len(lines) == 1 + 2_001 + 1 + 2
 
 
 def test_tree_without_children_is_drawn() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -356,3 +358,22 @@ def test_tree_that_ends_with_a_significant_child_ends_by_itself(
 
     assert text.count("one_for_one, ended by itself") == 2
     assert "b       down   #1           stopped" in text
+
+
+def test_deep_tree_is_shown_to_its_bottom(ours: Nursery, clock: VirtualClock) -> None:
+    """R77: its depth costs no frames."""
+    inner = ours.spec("leaf")
+    for depth in range(60, 0, -1):
+        inner = ChildSpec(Supervisor, ("one_for_one", [inner]), id=str(depth))
+
+    with ours.grow([inner]) as tree:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack(0)) + 50)
+        try:
+            shot = tree.snapshot()
+        finally:
+            sys.setrecursionlimit(limit)
+        lines = shot.draw().splitlines()
+
+    assert len([line for line in lines if "one_for_one" in line]) == 61
+    assert any("leaf  running" in line for line in lines)
