@@ -14,7 +14,6 @@ from actors.clock import Empty, ambient_clock
 from actors.errors import MailboxClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Self
 
     from actors.clock import Clock, WakeQueue
@@ -86,15 +85,18 @@ class Tracker:
         Raises:
             ValueError: If no task is under way.
         """
-        with self._lock:
-            none = self._running == 0
-            if not none:
-                self._running -= 1
-            wakes = () if none else self._take_waiters()
+        try:
+            with self._lock:
+                none = self._running == 0
+                if not none:
+                    self._running -= 1
+            self._wake_if_ended()
+        except BaseException:
+            self._wake_if_ended()
+            raise
         if none:
             message = "done() was called more often than add()"
             raise ValueError(message)
-        _wake(wakes)
 
     def __enter__(self) -> Self:
         self.add()
@@ -105,10 +107,13 @@ class Tracker:
 
     def close(self) -> None:
         """Say that no more tasks come but from those under way; idempotent."""
-        with self._lock:
-            self._closed = True
-            wakes = self._take_waiters()
-        _wake(wakes)
+        try:
+            with self._lock:
+                self._closed = True
+            self._wake_if_ended()
+        except BaseException:
+            self._wake_if_ended()
+            raise
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the tracker is closed and nothing is under way.
@@ -145,15 +150,12 @@ class Tracker:
         """
         return self._closed and self._running == 0
 
-    def _take_waiters(self) -> tuple[WakeQueue, ...]:
-        """Whom to wake once the lock is given back; it is held."""
-        if not self._ended():
-            return ()
-        wakes = tuple(self._waiters)
-        self._waiters.clear()
-        return wakes
+    def _wake_if_ended(self) -> None:
+        """Wake all who wait, if it is over; the lock is not held.
 
-
-def _wake(wakes: Iterable[WakeQueue]) -> None:
-    for wake in wakes:
-        wake.put(None)
+        Called once more where a signal, or an interrupt, cut the first call short: for
+        nobody else would wake them.
+        """
+        if self._ended():
+            for wake in list(self._waiters):  # each takes itself off the list
+                wake.put(None)

@@ -158,6 +158,42 @@ def test_everybody_hears_of_the_end_once_all_have_ended(clock: VirtualClock) -> 
     assert tracker._waiters == {}
 
 
+class Interrupting:
+    """A waiter that is ahead of the others: a signal strikes who wakes it, once."""
+
+    def __init__(self) -> None:
+        self.struck = False
+
+    def put(self, _: None) -> None:
+        if not self.struck:
+            self.struck = True
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("last", ["done", "close"])
+def test_interrupt_of_who_ends_it_leaves_nobody_waiting(
+    clock: VirtualClock, last: str
+) -> None:
+    """R89: Ctrl-C, or on_timeout="interrupt", may come between two wake-ups."""
+    tracker = Tracker()
+    heard: list[bool] = []
+    tracker.add()
+    tracker._waiters[Interrupting()] = None  # type: ignore[index]
+    thread = clock.thread(lambda: heard.append(tracker.wait()))
+    thread.start()
+    clock.settle()
+
+    if last == "done":
+        tracker.close()
+    else:
+        tracker.done()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(tracker, last)()
+    clock.join(thread)
+
+    assert heard == [True]
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("timeout", [None, float("inf")])
 def test_tracker_works_in_real_time(timeout: float | None) -> None:
