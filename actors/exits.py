@@ -237,6 +237,14 @@ def crash_runs_hooks(cell: Cell, actor: Any) -> bool:
     return any(getattr(hook, "__module__", "") != "pykka._actor" for hook in hooks)
 
 
+def text_of(error: BaseException) -> str:
+    """Show an exception with its traceback, whatever its class does about it."""
+    try:
+        return error_text(error)
+    except Exception as other:  # noqa: BLE001  # the host's class: told in its place
+        return f"{type(error).__name__} (cannot be shown: {other!r})\n"
+
+
 def strip(error: BaseException | None) -> str:
     """Take the traceback off an exception and all it hangs on; return it as text.
 
@@ -245,10 +253,7 @@ def strip(error: BaseException | None) -> str:
     """
     if error is None:
         return ""
-    try:
-        text = error_text(error)
-    except Exception as other:  # noqa: BLE001  # the host's class: told in its place
-        text = f"{type(error).__name__} (cannot be shown: {other!r})\n"
+    text = text_of(error)
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:

@@ -33,6 +33,7 @@ from actors.exits import (
     Zombie,
     crash_runs_hooks,
     strip,
+    text_of,
 )
 from actors.mailbox import LeaseRevoked
 from actors.ref import current_incarnation
@@ -203,8 +204,9 @@ class Incarnation:
         if self.cell.gate is not None:  # not yet, if no hook was to run
             self.cell.gate.turn_away(self.lease)
         actor, self.actor = self.actor, None
-        if self.escaping is None and exit_.error is not None:
-            text = strip(exit_.error)  # stripped before, if it is of a child's exit
+        if exit_.error is not None:  # one that will be raised keeps its traceback
+            text = (strip if self.escaping is None else text_of)(exit_.error)
+            # It was stripped before, if it is of a child's exit.
             exit_ = dataclasses.replace(exit_, traceback=exit_.traceback or text)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -501,6 +502,33 @@ def test_plain_actor_that_fails_is_told_too() -> None:
     watcher.stop()
 
     assert heard == [(1, "ended", target, "failed"), "later"]
+
+
+def test_exit_of_a_plain_actor_that_ends_with_a_raise_says_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R78: its thread raises the error too, so only the exit's text is sure to stay."""
+
+    class Fatal(Target):
+        def on_failure(self, *_error: Any) -> None:
+            raise SystemExit(3)
+
+    class Reader(Watcher):
+        def on_terminated(self, ref: ActorRef[Any], exit_: Exit) -> None:
+            self.heard.append((exit_.kind, exit_.traceback))
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    heard: list[Any] = []
+    watcher, target = Reader.start(heard), Fatal.start()
+    watcher.ask(lambda actor: actor.watch(target))
+
+    target.tell("boom")
+    gone(target)
+    watcher.stop()
+
+    [(kind, text)] = heard
+    assert kind == "fatal"
+    assert "in on_failure\n    raise SystemExit(3)\n" in text
 
 
 def test_supervisor_s_end_is_told(clock: VirtualClock) -> None:
