@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actors._proxy import PROXY_MESSAGES, answer_proxy
+from actors._stack import exc_info_of
 from actors._watches import Told
 from actors.errors import Cancelled
 from actors.exits import Crash, Exit, Restarted, StopRequest, Terminated
@@ -184,7 +185,9 @@ class ReceiveLoop:
             return self._failed(error, message)
         try:
             self._run.log.info(
-                "Exception returned from %s to caller:", self._actor, exc_info=told
+                "Exception returned from %s to caller:",
+                self._actor,
+                exc_info=exc_info_of(told),
             )
         finally:  # even if a handler of the log raises
             crashes = isinstance(error, self._crashes)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from types import CodeType, TracebackType
 
     Steps: TypeAlias = tuple[tuple[CodeType, int], ...]
+    ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
-__all__ = ["error_text", "stack_of"]
+__all__ = ["error_text", "exc_info_of", "stack_of"]
 
 TEXTS_KEPT: Final = 100
 DEEPEST_KEPT: Final = 50
@@ -81,6 +82,15 @@ def _frame(line: str) -> str:
     source = linecache.getline(file, number).strip()
     text = f'  File "{file}", line {number}, in {name}\n'
     return f"{text}    {source}\n" if source else text
+
+
+def exc_info_of(error: BaseException) -> ExcInfo:
+    """What a log line is given for an error.
+
+    Logging would ask for the truth of the error itself, and one that counts as false
+    would lose its traceback.
+    """
+    return type(error), error, error.__traceback__
 
 
 def error_text(error: BaseException) -> str:

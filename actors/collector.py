@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Literal
 
 from actors._inside import Role, enter_role
+from actors._stack import exc_info_of
 from actors.jobs import JobStatus
 from actors.stage import Stage
 
@@ -180,5 +181,10 @@ class Collector(Stage):
             owner.sink_error = error
             then = "the rest drains without the sink and stands in the report"
             wiring.sink_failed(owner)
-        logger.error("the sink raised on %r; %s", delivery.result, then, exc_info=error)
+        logger.error(
+            "the sink raised on %r; %s",
+            delivery.result,
+            then,
+            exc_info=exc_info_of(error),
+        )
         wiring.ledger.deliveries.keep(delivery)

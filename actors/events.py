@@ -16,6 +16,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from actors._stack import exc_info_of
 from actors.clock import ambient_clock
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class _Entry:
             "but its further errors are not logged",
             self.fn,
             type(event).__name__,
-            exc_info=error,
+            exc_info=exc_info_of(error),
         )
 
 

@@ -83,7 +83,7 @@ class Crash(Exception):
     """
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__(error)  # its text is asked for when it is shown
         self.error = error
 
 

@@ -89,7 +89,8 @@ class Reply(pykka.ThreadingFuture[T]):
             error = exc_type()
         try:
             if error.__traceback__ is not traceback:
-                raise error.with_traceback(traceback)
+                # Not its own, which a class may have overridden.
+                raise BaseException.with_traceback(error, traceback)
             raise error
         finally:  # it holds this frame now
             del self, error, traceback

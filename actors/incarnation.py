@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, final
 from actors._interrupt import InterruptibleLoop, Interrupts
 from actors._loop import Due, ReceiveLoop
 from actors._making import call_plainly, expected, make_elsewhere, make_object
-from actors._stack import stack_of
+from actors._stack import exc_info_of, stack_of
 from actors.clock import ClockClosed, thread_ident
 from actors.errors import Cancelled, MailboxClosed
 from actors.exits import (
@@ -393,4 +393,4 @@ class Incarnation:
 
     def _log_failure(self, error: BaseException) -> None:
         who = self.cell.ref if self.actor is None else self.actor
-        self.log.error("Unhandled exception in %s:", who, exc_info=error)
+        self.log.error("Unhandled exception in %s:", who, exc_info=exc_info_of(error))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from actors.errors import ConfigurationError
+from supervision.errors import shown
 
 if TYPE_CHECKING:
     import random
@@ -117,9 +118,9 @@ def decide(decider: Decider, error: Exception, *, child: str) -> Directive:
         answer = ask(error)
     except Exception:
         logger.exception(
-            "the decider raised when it was asked about %r of child %r; "
+            "the decider raised when it was asked about %s of child %r; "
             "what the child's spec says is done, as without a decider",
-            error,
+            shown(error),
             child,
         )
         return "restart"
@@ -128,10 +129,10 @@ def decide(decider: Decider, error: Exception, *, child: str) -> Directive:
     if isinstance(answer, str) and answer in DIRECTIVES:
         return DIRECTIVES[answer]
     logger.error(
-        "the decider answered %r when it was asked about %r of child %r; what the "
+        "the decider answered %r when it was asked about %s of child %r; what the "
         "child's spec says is done, as without a decider; have it return %s",
         answer,
-        error,
+        shown(error),
         child,
         " or ".join(map(repr, DIRECTIVES)),
     )

@@ -14,6 +14,7 @@ from actors.base import Actor
 from actors.clock import SYSTEM_CLOCK, SystemClock
 from actors.errors import MailboxFull
 from actors.events import ChildAbandoned, TreeGaveUp
+from actors.exits import Crash
 from actors.ref import ActorAbandoned, ActorDeadError
 from actors.testing import Gate, VirtualClock
 from supervision.child_spec import ChildSpec
@@ -424,3 +425,86 @@ def test_thousands_of_restarts_leave_nothing_behind() -> None:
         assert threading.active_count() <= threads
         living = [o for o in gc.get_objects() if type(o) is Plain]
         assert len(living) == 1
+
+
+# -- errors that cannot be asked for what an error has
+
+
+class NoTruth(Exception):
+    """Also one that has a length, of 0."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class NoText(Exception):
+    def __repr__(self) -> str:
+        return repr(self)
+
+    __str__ = __repr__
+
+
+class NoTraceback(Exception):
+    def with_traceback(self, _traceback: Any) -> Any:
+        raise TypeError("not mine")
+
+
+class Odd(Kid):
+    """Raises in its hooks what it is made with."""
+
+    def __init__(self, log: list[str], kind: type[Exception], where: str) -> None:
+        super().__init__(log, "odd")
+        self.kind, self.where = kind, where
+
+    def on_receive(self, message: Any) -> Any:
+        if message == "raise":
+            raise self.kind
+        if message == "crash":
+            raise Crash(self.kind())
+        return message
+
+    def on_failure(self, *exc_info: Any) -> None:
+        if self.where == "on_failure":
+            raise self.kind
+
+    def on_stop(self) -> None:
+        if self.where == "on_stop":
+            raise self.kind
+
+
+@pytest.mark.parametrize("kind", [NoTruth, NoText, NoTraceback])
+@pytest.mark.parametrize("where", ["ask", "crash", "on_failure", "on_stop", "decider"])
+def test_odd_error_is_a_failure_like_any_other(
+    clock: VirtualClock,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
+    kind: type[Exception],
+) -> None:
+    """R5, R6, R36, R50: nothing that is done with it may end anybody."""
+    caplog.set_level("DEBUG")
+
+    def decide(error: Exception) -> None:
+        if where == "decider":
+            raise kind
+
+    spec = ChildSpec(Odd, ([], kind, where), id="odd")
+    other = ChildSpec(Odd, ([], kind, where), id="other")
+    with Supervisor.start("one_for_all", [spec, other], decider=decide) as tree:
+        ref = tree.ref("odd")
+        if where == "ask":
+            with pytest.raises(kind):
+                ref.ask("raise")
+        elif where == "crash":
+            with pytest.raises(kind):
+                ref.ask("crash")
+        else:
+            ref.tell("raise")
+        clock.settle()
+
+        number = 1 if where == "ask" else 2
+        assert states(tree) == f"odd running {number}, other running {number}"
+        assert ref.ask("next") == "next"
+        assert tree.ref("other").ask("next") == "next"
+
+    unhandled = [each for each in caplog.records if "Unhandled" in each.message]
+    assert all(each.exc_info for each in unhandled)
