@@ -240,14 +240,7 @@ class Machine(Moves):
 
     def _drains_on(self, child: Child, exit_: Exit) -> bool:
         """True if a child that failed in a drain has left messages to handle."""
-        return (
-            self.ending.drains(self._now)
-            and exit_.kind == "failed"
-            and child.was_up
-            and not (child.ordered_down or child.spec.is_supervisor)
-            and child.spec.mailbox == "keep"
-            and self._hands.waiting(child) > child.draining
-        )
+        return exit_.kind == "failed" and self._has_left(child)
 
     def _drain_on(self, child: Child, exit_: Exit) -> None:
         """Start it at once: a drain has no time for its backoff."""
@@ -378,7 +371,8 @@ class Machine(Moves):
         if self.spec.dynamic and not self.ending.all_asked:
             self.ending.all_asked = True
             for child in self.ending.left():
-                self._end_child(child)
+                while child.state is not State.UNDEFINED and self._end_child(child):
+                    pass
         next_child = self.ending.next()
         if next_child is not None:
             return self._end_child(next_child)
@@ -391,6 +385,8 @@ class Machine(Moves):
         """Stop or close a child; False if it was asked before."""
         if child.state in LIVE:
             return self._stop_unless_asked(child)
-        if child.state is not State.UNDEFINED:
+        if child.state is State.RESTARTING and self._has_left(child):
+            self._start(child)  # its delay is cut short, and it drains
+        elif child.state is not State.UNDEFINED:
             self._finalize(child)
         return True

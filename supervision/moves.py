@@ -216,6 +216,16 @@ class Moves(ABC):
             return child.was_up
         return child.draining or child.state is State.RUNNING
 
+    def _has_left(self, child: Child) -> bool:
+        """True if the ending lets a child that is not there handle what waits."""
+        return (
+            self.ending.drains(self._now)
+            and child.was_up
+            and not (child.ordered_down or child.spec.is_supervisor)
+            and child.spec.mailbox == "keep"
+            and self._hands.waiting(child) > child.draining
+        )
+
     def _drain(self, child: Child) -> None:
         """Ask a child to stop once it has handled what waits in its mailbox."""
         ending = self.ending

@@ -109,7 +109,7 @@ ENDINGS: dict[str, Callable[[SupervisorRef], object]] = {
 def test_tree_ends_in_its_time_whatever_state_a_child_is_in(
     ours: Nursery, clock: VirtualClock, state: str, ending: str
 ) -> None:
-    """R57, R58, R63, R66, R68: nothing starts, everything is closed, once."""
+    """R57, R58, R63, R66, R68: all is closed, once; only a drain starts who is owed."""
     gate = Gate()
     tree = put_into(state, ours, clock, gate)
     refs = [tree.ref(name) for name in ("a", state, "c")]
@@ -125,14 +125,17 @@ def test_tree_ends_in_its_time_whatever_state_a_child_is_in(
 
     assert not tree.is_alive()
     assert tree.wait(0)
-    assert "start" not in ours.take()
+    drains = (state, ending) == ("backoff", "stop")
+    assert ("start" in ours.take()) == drains
     assert not any(ref.is_alive() for ref in refs)
     assert pykka.ActorRegistry.get_all() == []
     hangs = state in {"starting", "failing", "busy", "stopping"}
     assert [zombie.child for zombie in tree.zombies()] == [state] * hangs
     stopped = [event.child for event in ours.of(ChildStopped)]
     assert sorted(stopped) == sorted(["a", state, "c"])
-    if queued is not None:
+    if queued is not None and drains:
+        assert queued.get(timeout=0) == "asked"
+    elif queued is not None:
         with pytest.raises(ActorDeadError):
             queued.get(timeout=0)
         assert "left" in [record.message for record in tree.undelivered()]
@@ -656,10 +659,10 @@ def test_crash_during_a_drain_costs_the_message_alone(
     assert [each.kind for each in exits] == ["normal"]
 
 
-def test_drain_does_not_wait_for_a_child_in_its_backoff(
+def test_drain_cuts_the_backoff_of_a_child_short(
     nursery: Nursery, clock: VirtualClock
 ) -> None:
-    """R7, R48, R63: its messages are undelivered, at once."""
+    """R3, R16, R48: what waits for it is handled, and its delay is not waited for."""
     tree = nursery.grow(["a", nursery.spec("b", backoff=SLOW), "c"])
     tree.ref("b").tell(boom)
     clock.settle()
@@ -670,8 +673,43 @@ def test_drain_does_not_wait_for_a_child_in_its_backoff(
 
     assert clock.monotonic() == 0
     assert "a got for a" in nursery.log
+    assert "b got for b" in nursery.log
     assert "c got for c" in nursery.log
+    assert [r.message for r in tree.undelivered()] == [boom]
+
+
+def test_stop_now_starts_no_child_in_its_backoff(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
+    """R7, R48, R63: its messages are undelivered, at once."""
+    tree = nursery.grow([nursery.spec("b", backoff=SLOW)])
+    tree.ref("b").tell(boom)
+    clock.settle()
+    tree.ref("b").tell("for b")
+    assert tree.shutdown()
+
+    assert clock.monotonic() == 0
+    assert nursery.log.count("start b") == 1
     assert [r.message for r in tree.undelivered()] == [boom, "for b"]
+
+
+def test_drain_in_the_middle_of_a_group_restart_loses_nothing(
+    nursery: Nursery, clock: VirtualClock
+) -> None:
+    """R3, R14, R16: siblings that wait for their group are started and drained."""
+    tree = nursery.grow(
+        [nursery.spec("a", backoff=SLOW), "b", nursery.spec("c", mailbox="fresh")],
+        "one_for_all",
+    )
+    tree.ref("a").tell(boom)
+    clock.settle()
+    for name in "abc":
+        tree.ref(name).tell(f"for {name}")
+    assert tree.stop() is True
+
+    assert clock.monotonic() == 0
+    assert {"a got for a", "b got for b"} <= set(nursery.log)
+    assert [r.message for r in tree.undelivered()] == [boom, "for c"]
 
 
 def test_drain_of_a_nested_tree_drains_each_level(
