@@ -72,6 +72,11 @@ class Due:
     def __repr__(self) -> str:
         return f"Due({self.message!r})"
 
+    @classmethod
+    def is_of(cls, number: int, message: Any) -> bool:
+        """True for a timer of that incarnation."""
+        return type(message) is cls and message.number == number
+
 
 class ReceiveLoop:
     """Serves one incarnation's mailbox and source with its actor."""

@@ -46,6 +46,11 @@ class TimerHandle:
         """True once it can no longer run: cancelled, running or already run."""
         return self._fn is None
 
+    @property
+    def args(self) -> Sequence[Any]:
+        """What it is called with; empty once it can no longer run."""
+        return self._args
+
     def cancel(self) -> bool:
         """Prevent the call.
 

@@ -1,6 +1,7 @@
 """Messages that become due at a moment, kept for a reader that waits anyway.
 
-:Runs on: ``cancel_timer`` on any thread; everything else under the owner's lock.
+:Runs on: ``cancel_timer`` and ``forget`` on any thread; everything else under the
+    owner's lock.
 :Owns: the heap of what is not due yet.
 :Guards: the lock of the mailbox that this belongs to guards everything here.
 """
@@ -75,6 +76,23 @@ class Timers(list[tuple[float, int, TimerHandle]]):
         self.clear()
         self._dead = 0
         return held
+
+    def forget(self, is_meant: Callable[[Any], bool]) -> None:
+        """Drop the messages that are meant; takes the lock.
+
+        Args:
+            is_meant: Asked about each message, under the lock; calls nothing of the
+                host's.
+        """
+        with self._lock:
+            held = []
+            for _, _, timer in self:
+                if timer.args and is_meant(timer.args[0]):
+                    held.append(timer.disarm())
+            self[:] = [entry for entry in self if not entry[2].cancelled]
+            heapq.heapify(self)
+            self._dead = 0
+        held.clear()  # not inside: a message's own finaliser may do anything
 
     def cancel_timer(self, timer: TimerHandle) -> bool:
         """Serve :meth:`actors.clock.TimerHandle.cancel`; amortised O(1)."""

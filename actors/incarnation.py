@@ -210,6 +210,7 @@ class Incarnation:
             exit_ = dataclasses.replace(exit_, traceback=exit_.traceback or text)
         if actor is not None and self.cell.native:
             self._guarded(actor.on_end, exit_)
+        self.mailbox.forget_timers(functools.partial(Due.is_of, self.number))
         self._guarded(self._end_token, exit_.kind if exit_.abnormal else None)
         return exit_
 
@@ -251,6 +252,7 @@ class Incarnation:
             self.cell.gate.admit(self.lease)
         self.started = True
         self.cell.notify(Started(self.cell, self.number))
+        self.check_lease()  # of one left behind right now nobody is told
         self.cell.watches.restarted(self.number)
         try:
             exit_ = self._loop().serve()

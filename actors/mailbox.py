@@ -67,6 +67,7 @@ class Mailbox(Bounded["deque[Any]"]):
         "_only_data",
         "_suspended",
         "_timers",
+        "forget_timers",
     )
     _noun = "mailbox"
 
@@ -80,6 +81,7 @@ class Mailbox(Bounded["deque[Any]"]):
         # suspension, so that one look is enough to serve data.
         self._only_data = True
         self._timers = Timers(self.lock, self._control.append)
+        self.forget_timers = self._timers.forget
         self._leases = 0
         # The current lease and its reader's wake queue, read together without the lock.
         # Lease 0 is nobody's; its wake queue is never waited on.

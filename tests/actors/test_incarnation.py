@@ -8,7 +8,7 @@ import threading
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pykka
 import pytest
@@ -918,3 +918,41 @@ def test_last_hook_runs_in_every_ending_and_cannot_spoil_it(
     supervisor.ended(cell)
 
     assert ends == ["failed", "normal", "start_failed"]
+
+
+def test_timers_die_with_their_incarnation_and_hold_nothing(
+    clock: VirtualClock,
+) -> None:
+    """R13: a long timer of a dead object is not kept until it is due."""
+
+    class Payload:
+        pass
+
+    class Timed(Actor):
+        heard: ClassVar[list[Any]] = []
+
+        def on_receive(self, message: Any) -> Any:
+            self.schedule(1e6, message)
+            raise ValueError
+
+        def on_control(self, message: Any) -> None:
+            self.heard.append(message)
+
+    cell = Cell(Timed, clock=clock, report=lambda notice: True)
+    cell.start()
+    payload = Payload()
+    seen = weakref.ref(payload)
+    cell.ref.tell(payload)
+    del payload
+    clock.settle()
+    cell.remains.undelivered.clear()
+    cell.last_exit = None
+    assert cell.incarnation is not None
+
+    assert seen() is None
+    cell.start()
+    clock.advance(2e6)
+    assert Timed.heard == []
+    cell.stop_now()
+    clock.settle()
+    cell.finalize(Exit("shutdown"))
