@@ -38,9 +38,18 @@ def refuse_use(tree: SupervisorRef, parent: int) -> None:
     for ref, name in list(_refs(tree)):
         absent = _Absent(name, parent)
         parts = vars(ref)
+        _let_go(parts.get("cell"))
         _kept.append(parts.copy())
         for part in parts.keys() - _OF_THE_REF:
             setattr(ref, part, absent)
+
+
+def _let_go(cell: Any) -> None:
+    """End the copied loop of the actor that forked, when its handler is done."""
+    run = None if cell is None else cell.incarnation
+    if run is not None:
+        run.revoked = True
+        run.hand.clear()
 
 
 def _refs(tree: SupervisorRef) -> Iterator[tuple[Any, str]]:

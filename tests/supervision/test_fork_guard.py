@@ -237,3 +237,19 @@ def test_tree_that_is_deep_is_refused_to_its_bottom(
 
     with pytest.raises(UsedAfterFork, match="at-1999"):
         tree.board()
+
+
+def test_handler_that_forks_and_returns_ends_the_child() -> None:
+    """R93: the copied loop has nobody to serve, so the child's only thread ends."""
+    text = run(
+        """
+class Forking(Actor):
+    def on_receive(self, message):
+        return os.fork()
+
+with Supervisor.start("one_for_one", [Forking]) as tree:
+    pid = tree.ref("Forking").ask("fork")
+    say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert text == "0\n"
