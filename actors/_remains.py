@@ -1,8 +1,9 @@
 """What a cell keeps of messages that nobody will handle, and of threads left behind.
 
 :Runs on: any thread.
-:Owns: the list of undelivered messages and their count, the list of zombies.
-:Guards: ``_lock`` guards all three.
+:Owns: the list of undelivered messages and their count, the list of zombies, the places
+    where those hang.
+:Guards: ``_lock`` guards all four.
 """
 
 from __future__ import annotations
@@ -29,11 +30,16 @@ logger = logging.getLogger("headrace.cell")
 
 UNDELIVERED_KEPT: Final = 1000
 """How many undelivered messages a cell keeps; older ones are only counted."""
+SAME_PLACE: Final = 60.0
+"""Seconds in which a stack is not logged again for others that hang there too."""
+PLACES_KEPT: Final = 100
 
 
 @final
 class Remains:
     """What is left of the incarnations of one cell.
+
+    That of the top cell also knows which stacks were logged lately, of all below it.
 
     Args:
         cell: Whose.
@@ -46,8 +52,8 @@ class Remains:
     """
 
     __slots__ = (
-        "_cell", "_lock", "_on_undelivered", "undelivered", "undelivered_count",
-        "zombies",
+        "_cell", "_lock", "_on_undelivered", "_places", "undelivered",
+        "undelivered_count", "zombies",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +66,9 @@ class Remains:
         self.undelivered: deque[Undelivered] = deque(maxlen=UNDELIVERED_KEPT)
         self.undelivered_count = 0
         self.zombies: tuple[Zombie, ...] = ()
+        self._places: dict[
+            str, tuple[float, str]
+        ] = {}  # stack: when it was told, whose
 
     # -- messages
 
@@ -125,16 +134,39 @@ class Remains:
             self.zombies += (zombie,)
 
     def tell_zombie(self, zombie: Zombie) -> None:
-        """Log that a thread was left behind, and where it is."""
-        names, cell = [self._cell.name], self._cell.parent
-        while cell is not None:
-            names.append(cell.name)
-            cell = cell.parent
+        """Log that a thread was left behind, and where it is.
+
+        Many may hang at the same place, as all do that wait for one host: the stack is
+        told of the first.
+        """
+        names, top = [self._cell.name], self._cell
+        while top.parent is not None:
+            top = top.parent
+            names.append(top.name)
+        who = f"{'/'.join(reversed(names))} (#{zombie.number})"
+        other = top.remains.told_before(zombie, who)
+        where = f":\n{zombie.stack.rstrip()}"
+        if other is not None:
+            where = f"; it hangs where {other} does, whose stack was logged"
         logger.critical(
-            "%s (#%d) %s; its thread goes on as %r, shut out and harmless:\n%s",
-            "/".join(reversed(names)), zombie.number, zombie.why, zombie.thread,
-            zombie.stack.rstrip(),
+            "%s %s; its thread goes on as %r, shut out and harmless%s",
+            who, zombie.why, zombie.thread, where,
         )  # fmt: skip
+
+    def told_before(self, zombie: Zombie, who: str) -> str | None:
+        """Who hung at the same place lately; ``None`` notes that this one does now."""
+        stack, now = zombie.stack, zombie.since
+        if not stack.startswith("  File"):  # none was to be had
+            return None
+        with self._lock:
+            when, other = self._places.get(stack, (now, None))
+            if other is not None and now - when < SAME_PLACE:
+                return other
+            self._places.pop(stack, None)
+            if len(self._places) >= PLACES_KEPT:
+                del self._places[next(iter(self._places))]
+            self._places[stack] = now, who
+        return None
 
     def forget_zombie(self, number: int) -> None:
         """A thread that had been left behind has ended."""

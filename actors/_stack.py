@@ -38,6 +38,7 @@ _texts: dict[Steps, str] = {}
 # Our own code and the way into a thread, as the names of their files begin.
 _BELOW_HOSTS: Final = (
     str(Path(__file__).parent) + os.sep,
+    str(Path(__file__).parents[1] / "supervision") + os.sep,
     str(Path(linecache.__file__).with_name("threading.py")),
 )
 _FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')

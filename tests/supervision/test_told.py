@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import traceback
 from types import MappingProxyType
@@ -230,6 +231,81 @@ def test_thread_left_behind_is_told_by_its_path_and_from_the_hosts_code_on(
     assert "left behind 0.0 s ago: did not stop in time\n    File " in str(
         tree.snapshot()
     )
+    stuck.set()
+    tree.shutdown()
+
+
+def test_stack_of_a_start_that_hangs_begins_with_the_hosts_code(
+    ours: Nursery, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R58, R92: a nested supervisor's has the tree's own frames below it, too."""
+    stuck = clock.event()
+
+    def wait_for_ever(_supervisor: Any) -> None:
+        stuck.wait()
+
+    inner = ChildSpec(
+        Supervisor,
+        ("one_for_one", [ours.spec("x")]),
+        id="inner",
+        after_start=wait_for_ever,
+        start_timeout=2,
+    )
+
+    def start() -> None:
+        with pytest.raises(StartFailed):
+            ours.grow([inner])
+
+    host = clock.thread(start)
+    host.start()
+    clock.advance(2)
+    clock.join(host)
+
+    [record] = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+    place = record.getMessage().splitlines()[1]
+    assert place.endswith("in wait_for_ever")
+    stuck.set()
+    clock.settle()
+
+
+def test_stack_of_many_that_hang_at_one_place_is_logged_once(
+    ours: Nursery, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R58, R92: 100 of them were 176 kB; each has its line."""
+    stuck = clock.event()
+
+    def wait_for_ever(_kid: Any) -> None:
+        stuck.wait()
+
+    def leave_behind(*names: str) -> list[str]:
+        caplog.clear()
+        for name in names:
+            tree.ref(name).tell(wait_for_ever)
+            clock.settle()
+            stop = clock.thread(functools.partial(tree.terminate_child, name))
+            stop.start()
+            clock.advance(2)
+            clock.join(stop)
+        records = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+        return [record.getMessage() for record in records]
+
+    tree = ours.grow([ours.spec(name, shutdown=2) for name in "abcd"])
+
+    first, *others = leave_behind("a", "b", "c")
+
+    assert "stuck.wait()" in first
+    assert others == [
+        f"root/{name} (#1) did not stop in time; its thread goes on as "
+        f"'zombie:{name}', shut out and harmless; it hangs where root/a (#1) does, "
+        "whose stack was logged"
+        for name in "bc"
+    ]
+    text = str(tree.snapshot())
+    assert "3 threads  left behind" in text
+    assert text.count("stuck.wait()") == 1
+    clock.advance(60)
+    [again] = leave_behind("d")
+    assert "stuck.wait()" in again
     stuck.set()
     tree.shutdown()
 
