@@ -23,6 +23,7 @@ import pykka
 
 from actors._condemned import Condemned
 from actors._gated import GatedMailbox
+from actors._in_hand import in_hand
 from actors._loop import StopNow
 from actors._making import is_native
 from actors._numbers import Numbers
@@ -96,6 +97,7 @@ class Cell:
         gate: The same, if it is one that refuses data while no incarnation runs.
         number: The present incarnation's; 0 before the first start.
         incarnation: The present or last incarnation.
+        handling: The message in its hand, in words; empty if there is none.
         last_exit: How the one before ended.
         final: How the cell ended, or ``None`` while it may run again.
         stopped, dead: An event and a flag, set when the cell has ended.
@@ -171,6 +173,8 @@ class Cell:
     def __repr__(self) -> str:
         return f"<Cell {self.name}#{self.number}>"
 
+    handling = property(in_hand)
+
     # -- for whoever supervises
 
     def start(self, make_on: MakeOn | None = None) -> Incarnation:
@@ -224,8 +228,7 @@ class Cell:
             deadline: By when all below it must have ended; a supervisor's children too.
             phase: DRAIN for a supervisor whose children shall go on until their turn.
         """
-        run = self.incarnation
-        if run is None:
+        if (run := self.incarnation) is None:
             return
         if self.gate is not None:
             self.gate.turn_away(run.lease)
@@ -264,14 +267,13 @@ class Cell:
         if self.gate is not None:
             self.gate.turn_away()
         zombie = run.as_zombie(why)
-        stack = zombie.stack
         self.remains.add_zombie(zombie)
         self.remains.give_up_hand(run)
-        self.last_exit = Exit("abandoned", traceback=stack)
+        self.last_exit = Exit("abandoned", traceback=zombie.stack)
         self.remains.tell_zombie(zombie)
         if run.ended:  # it had gone by the time it was listed
             self.remains.forget_zombie(run.number)
-        return stack
+        return zombie.stack
 
     @property
     def zombies(self) -> tuple[Zombie, ...]:

@@ -10,21 +10,29 @@ remark.  ``#3`` is the incarnation, as in the log.
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from actors.errors import ConfigurationError
+from supervision._columns import cut, cut_middle, fill, harmless, width_of
 from supervision._words import count, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from actors.exits import Zombie
     from supervision.snapshot import ChildSnapshot, Entry, TreeSnapshot
 
 __all__ = ["draw"]
 
 REMARK: Final = 20
-"""Characters that a remark has at the least, whatever else there is in its line."""
+"""Columns that remarks have, if they need them, before names are cut."""
+NAME: Final = 12
+"""Columns that names have before remarks are cut to less than that."""
+LEAST: Final = 6
+"""Columns that a remark, or a name beside its lines, has in any terminal."""
+HANDLED: Final = 30
+"""Columns of the message in hand, if there is an error to tell as well."""
 STACK: Final = 20
 """Lines of a zombie's stack that are drawn, the innermost."""
 _WORDS: Final = {
@@ -32,6 +40,11 @@ _WORDS: Final = {
     "normal": "ended by itself",
     "shutdown": "stopped",
     "ignored": "had nothing to do",
+    "failed": "failed",
+    "start_failed": "did not start",
+    "abandoned": "left behind",
+    "gave_up": "gave up",
+    "fatal": "failed for good",
 }
 _ENDS: Final = {"start_failed": "did not start:", "gave_up": "gave up:"}
 _BEFORE: Final = {"start_failed": "after failed start:", "gave_up": "after giving up:"}
@@ -40,13 +53,14 @@ SOON: Final = 0.05
 
 
 class _Row(NamedTuple):
-    """One line of the tree, by its columns."""
+    """One line of the tree, by its columns; before the name stand its lines."""
 
     name: str
     state: str = ""
     incarnation: str = ""
     mailbox: str = ""
     remark: str = ""
+    guide: str = ""
 
 
 _HEAD: Final = _Row("tree", "state", "#", "mailbox")
@@ -57,28 +71,44 @@ _END: Final[_Line] = (None, None, "")
 
 def draw(tree: TreeSnapshot, *, width: int, most: int) -> str:
     """The tree, then what has been left behind, then the sums."""
+    _check("width", width, 1)
+    _check("most", most, 0)
     rows = [_HEAD, _row(tree, tree.name), *_below(tree, "", most)]
-    lines = [*_aligned(rows, width), *_zombies(tree), "", _sums(tree)]
+    lines = [*_aligned(rows, width), *_zombies(tree, width, most), "", _sums(tree)]
     return "\n".join(lines)
+
+
+def _check(option: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{option} must be a whole number of at least {least}, got {value!r}"
+        raise ConfigurationError(msg)
 
 
 # -- the table
 
 
 def _aligned(rows: list[_Row], width: int) -> Iterator[str]:
-    columns = list(zip(*rows, strict=True))[:-1]
-    widths = [max(map(len, column)) for column in columns]
-    left = max(REMARK, width - sum(widths) - 2 * len(widths))
+    shown = [1, 2, 3]
+    widths = [max(len(row[at]) for row in rows) for at in shown]
+    longest = max(len(row.guide) + width_of(row.name) for row in rows)
+    wanted = min(REMARK, max(width_of(row.remark) for row in rows))
+    room = width - sum(widths) - 2 * 4
+    if room < min(longest, NAME) + wanted and not any(row.mailbox for row in rows[1:]):
+        room += widths[2] + 2  # that column has but a head
+        del shown[2]
+    names = min(longest, max(room - wanted, NAME))
+    remarks = max(room - names, LEAST)
     for row in rows:
-        name, state, incarnation, mailbox, remark = row
-        cells = (
-            name.ljust(widths[0]),
-            state.ljust(widths[1]),
-            incarnation.rjust(widths[2]),
-            mailbox.rjust(widths[3]),
-            remark if len(remark) <= left else f"{remark[: left - 1]}…",
-        )
+        name = cut_middle(row.name, max(names - len(row.guide), LEAST))
+        cells = [fill(row.guide + name, names)]
+        cells += [_placed(row, at, widths[at - 1]) for at in shown]
+        cells.append(cut(row.remark, remarks))
         yield "  ".join(cells).rstrip()
+
+
+def _placed(row: _Row, at: int, width: int) -> str:
+    """One column of a line: the state to the left, numbers to the right."""
+    return row[at].ljust(width) if at == 1 else row[at].rjust(width)
 
 
 def _below(tree: TreeSnapshot, guide: str, most: int) -> Iterator[_Row]:
@@ -100,23 +130,20 @@ def _children(tree: TreeSnapshot, guide: str, most: int) -> Iterator[_Line]:
     for place, child in enumerate(drawn):
         is_last = place == len(drawn) - 1 and not others
         corner, onward = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
-        yield _row(child, f"{guide}{corner}{child.id}"), child, guide + onward
+        yield _row(child, child.id, guide + corner), child, guide + onward
     if others:
         states = {_state(each) for each in others}
         alike = states.pop() if len(states) == 1 else ""
         remark = "" if alike else _states(others)
-        yield (
-            _Row(f"{guide}└─ and {len(others):,} more", alike, remark=remark),
-            None,
-            "",
-        )
+        name = f"and {len(others):,} more"
+        yield _Row(name, alike, remark=remark, guide=f"{guide}└─ "), None, ""
 
 
 def _chosen(children: tuple[Entry, ...], most: int) -> tuple[list[Entry], list[Entry]]:
     """Which children are drawn and which are counted, each in the order of start."""
     if len(children) <= most + 1:  # "and 1 more" is as long as the one
         return list(children), []
-    places = sorted(range(len(children)), key=lambda at: (_is_quiet(children[at]), at))
+    places = sorted(range(len(children)), key=lambda at: (_calm(children[at]), at))
     drawn = set(places[:most])
     return (
         [child for at, child in enumerate(children) if at in drawn],
@@ -124,19 +151,23 @@ def _chosen(children: tuple[Entry, ...], most: int) -> tuple[list[Entry], list[E
     )
 
 
-def _is_quiet(child: Entry) -> bool:
+def _calm(child: Entry) -> int:
+    """How little it needs a look: 0 does, 1 is busy, 2 is idle."""
     if child.is_supervisor or child.state != "running" or child.zombies:
-        return False
-    return not _is_full(child)
+        return 0
+    if _is_full(child):
+        return 0
+    return 1 if child.handling else 2
 
 
-def _row(each: Entry, name: str) -> _Row:
+def _row(each: Entry, name: str, guide: str = "") -> _Row:
     return _Row(
-        name,
+        harmless(name),
         _state(each),
         f"#{each.incarnation}" if each.incarnation else "",
         "" if each.is_supervisor else _mailbox(each),
-        ", ".join(_remarks(each)),
+        harmless(", ".join(_remarks(each))),
+        guide,
     )
 
 
@@ -165,6 +196,9 @@ def _remarks(each: Entry) -> Iterator[str]:
             yield "full"
         if each.zombies:
             yield count(each.zombies, "zombie")
+        if each.handling:
+            what = cut(each.handling, HANDLED) if each.error else each.handling
+            yield f"handles {what}"
     if each.error:
         ends = _BEFORE if each.state == "running" else _ENDS
         yield f"{ends.get(each.exit_kind, 'after')} {' '.join(each.error.split())}"
@@ -185,16 +219,54 @@ def _end(each: Entry) -> str:
 # -- below the table
 
 
-def _zombies(tree: TreeSnapshot) -> Iterator[str]:
-    """Each thread that was left behind, with the place where it is."""
+def _zombies(tree: TreeSnapshot, width: int, most: int) -> Iterator[str]:
+    """The threads that were left behind, by the places where they are."""
+    places: dict[tuple[str, str], list[Zombie]] = {}
     for zombie in tree.zombies:
+        places.setdefault((zombie.stack, zombie.why), []).append(zombie)
+    groups = sorted(places.values(), key=len, reverse=True)
+    if len(groups) > most + 1:  # one more is drawn, as of the children
+        groups, others = groups[:most], groups[most:]
+    else:
+        others = []
+    for group in groups:
         yield ""
-        ago = seconds(tree.taken_at - zombie.since)
-        yield f"{zombie.thread}  left behind {ago} ago: {zombie.why}"
-        stack = zombie.stack.rstrip().splitlines()
-        if len(stack) > STACK:
-            yield f"    ({len(stack) - STACK} lines above)"
-        yield from textwrap.indent("\n".join(stack[-STACK:]), "  ").splitlines()
+        yield from _place(group, tree.taken_at, width)
+    if others:
+        yield ""
+        threads = count(sum(map(len, others)), "thread")
+        yield f"and {threads} left behind at {count(len(others), 'other place')}"
+
+
+def _place(zombies: list[Zombie], now: float, width: int) -> Iterator[str]:
+    """Those at one place, and their stack."""
+    first = zombies[0]
+    ages = [seconds(now - since) for since in sorted({z.since for z in zombies})]
+    ago = ages[0] if ages[0] == ages[-1] else f"{ages[-1]} to {ages[0]}"
+    names = [harmless(zombie.thread) for zombie in zombies]
+    who = names[0] if len(names) == 1 else count(len(names), "thread")
+    yield f"{who}  left behind {ago} ago: {harmless(first.why)}"
+    if len(names) > 1:
+        yield f"  {_some(names, width - 2)}"
+    stack = first.stack.rstrip().splitlines()
+    if len(stack) > STACK:
+        yield f"    ({len(stack) - STACK} lines above)"
+    for line in stack[-STACK:]:
+        yield f"  {harmless(line)}"
+
+
+def _some(names: list[str], width: int) -> str:
+    """As many names as fit into a line, one at least, and how many there are else."""
+    whole = ", ".join(names)
+    if width_of(whole) <= width:
+        return whole
+    shown = 1
+    while shown < len(names):
+        text = f"{', '.join(names[: shown + 1])}, and {len(names) - shown - 1:,} more"
+        if width_of(text) > width:
+            break
+        shown += 1
+    return f"{', '.join(names[:shown])}, and {len(names) - shown:,} more"
 
 
 def _sums(tree: TreeSnapshot) -> str:

@@ -46,6 +46,9 @@ class ChildSnapshot:
         zombies: How many threads of it were left behind and still run.
         undelivered: How many of its messages nobody will handle.
         by_order: Its last incarnation ended because its supervisor stopped it.
+        handling: The message that it handles at this moment, as a short ``repr`` (of a
+            proxy's, the call); empty if it is idle, or busy with something else: a
+            start, a hook, a timer.
     """
 
     is_supervisor: ClassVar[Literal[False]] = False
@@ -64,6 +67,7 @@ class ChildSnapshot:
     zombies: int
     undelivered: int
     by_order: bool = False
+    handling: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +115,15 @@ class TreeSnapshot:
         """The tree as lines of text.
 
         Args:
-            width: Characters in a line.  Errors are cut to it; names never are.
-            most: How many children of one supervisor are drawn.  Of more, those that
-                run quietly are only counted.
+            width: Columns of the terminal, which each line of the table is made to
+                fit: names are cut in the middle, remarks at the end.  So much as tells
+                one from another is left of both, in however narrow a terminal.
+            most: How many children of one supervisor are drawn, and how many places
+                where threads were left behind.  Of more children, those that run
+                quietly are only counted, the idle ones first.
+
+        Raises:
+            ConfigurationError: If one of them is no whole number, or less than 1 and 0.
         """
         return draw(self, width=width, most=most)
 
@@ -208,6 +218,7 @@ def _child(info: ChildInfo, now: float) -> ChildSnapshot:
         zombies=len(cell.zombies),
         undelivered=cell.undelivered_count,
         by_order=info.by_order,
+        handling=cell.handling if info.state in _WITH_A_THREAD else "",
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
+import pytest
+
+from actors.errors import ConfigurationError
 from actors.exits import Zombie
 from supervision.snapshot import ChildSnapshot, TreeSnapshot
 
@@ -103,6 +107,184 @@ def test_thread_left_behind_is_drawn_with_the_innermost_lines_of_its_stack() -> 
     assert text.endswith("      f29()\n\n1 actor: 1 running; 1 zombie")
 
 
+STACK = '  File "disk.py", line 7, in on_receive\n    self.read()\n'
+
+
+def left_behind(name: str, stack: str = STACK, since: float = 28.0) -> Zombie:
+    return Zombie(name, 1, f"zombie:{name}", "did not stop in time", stack, since)
+
+
+def test_threads_left_behind_at_one_place_have_one_stack() -> None:
+    """R58, R77: 100 that wait for one disk are not 2,300 lines."""
+    zombies = [left_behind(f"c-{n}", since=28.0 + n) for n in range(12)]
+    zombies.insert(3, left_behind("other", STACK.replace("7", "8"), since=99.0))
+
+    text = a_tree(zombies=tuple(zombies)).draw(width=40)
+
+    assert (
+        """
+12 threads  left behind 1 min 01 s to 1 min 12 s ago: did not stop in time
+  zombie:c-0, zombie:c-1, and 10 more
+    File "disk.py", line 7, in on_receive
+      self.read()
+
+zombie:other  left behind 1.0 s ago: did not stop in time
+    File "disk.py", line 8, in on_receive
+      self.read()
+
+0 actors: none; 13 zombies"""
+        in text
+    )
+    assert a_tree(zombies=tuple(zombies[:2])).draw().splitlines()[3:5] == [
+        "2 threads  left behind 1 min 11 s to 1 min 12 s ago: did not stop in time",
+        "  zombie:c-0, zombie:c-1",
+    ]
+
+
+def test_places_where_threads_were_left_behind_are_limited_too() -> None:
+    """R58, R77: the most frequent are drawn."""
+    zombies = [left_behind(f"c-{n}", STACK.replace("7", str(n))) for n in range(9)]
+    zombies += [left_behind("d", STACK.replace("7", "8"))]
+    tree = a_tree(zombies=tuple(zombies))
+
+    text = tree.draw(most=2)
+
+    assert text.count("File ") == 2
+    assert "2 threads  left behind" in text
+    assert "\n\nand 7 threads left behind at 7 other places\n\n" in text
+    assert tree.draw(most=8).count("File ") == 9
+
+
+# -- what it is busy with
+
+
+def test_busy_child_is_drawn_with_what_it_handles() -> None:
+    """R77: it may hang there, with an empty mailbox."""
+    text = a_tree(
+        a_child("a", handling="'resize 17.jpg'"),
+        a_child("b", handling="x" * 80, exit_kind="failed", error="E: x"),
+        a_child("c", handling="y" * 80),
+    ).draw(width=120)
+
+    a, b, c = text.splitlines()[2:5]
+    assert a == "├─ a  running  #1           handles 'resize 17.jpg'"
+    assert b.endswith(f"  handles {'x' * 29}…, after E: x")
+    assert c.endswith(f"  handles {'y' * 80}")
+
+
+def test_of_many_quiet_children_the_busy_ones_are_drawn_first() -> None:
+    """R77."""
+    children = [a_child(f"c-{number}") for number in range(100)]
+    children[50] = a_child("c-50", handling="'slow'")
+
+    text = a_tree(*children).draw(most=2)
+
+    assert [line.split()[1] for line in text.splitlines()[2:5]] == [
+        "c-0",
+        "c-50",
+        "and",
+    ]
+
+
+# -- names that a table has to cope with
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_long_names_are_cut_in_the_middle_to_what_fits(width: int) -> None:
+    """R77: lines stay as narrow as they are to be; the values keep the whole."""
+    name = "begin-" + "x" * 130 + "-end"
+    failed: Any = {"exit_kind": "failed", "error": "ValueError: " + "y" * 200}
+    tree = a_tree(
+        a_child(name, mailbox=10, **failed),
+        a_tree(a_child(name, state="restarting"), name=f"root/{name}"),
+    )
+
+    lines = tree.draw(width=width).splitlines()
+
+    assert max(map(len, lines[:-2])) == width
+    assert re.match("├─ begin[x-]*…[x-]*-end  running ", lines[2])
+    assert lines[4].startswith("   └─ beg")
+    assert "restarting" in lines[4]
+    assert tree.children[0].id == name
+
+
+def test_narrow_terminal_shows_something_of_each_column() -> None:
+    """R77: a mailbox column without any number goes first."""
+    failed: Any = {"exit_kind": "failed", "error": "ValueError: boom"}
+    tree = a_tree(a_child("a-child-with-a-long-name", **failed))
+
+    assert (
+        drawn(tree, width=40)
+        == """
+tree          state     #
+root          running  #1  one_for_one
+└─ a-ch…name  running  #1  after ValueE…
+
+1 actor: 1 running
+"""
+    )
+    assert "└─ a-ch…name  running  #1  after…" in tree.draw(width=1)
+
+
+def test_names_and_errors_cannot_break_the_table() -> None:
+    """R77: no line ends within one, and no terminal is told what to do."""
+    failed: Any = {"exit_kind": "failed", "error": "E: \x1b[2J"}
+    zombie = left_behind("two\nlines")
+    tree = a_tree(a_child("two\nlines\x1b[31m", **failed), zombies=(zombie,))
+
+    text = tree.draw()
+
+    assert "└─ two\\nlines\\x1b[31m  running  #1           after E: \\x1b[2J" in text
+    assert "zombie:two\\nlines  left behind" in text
+    assert "\x1b" not in text
+
+
+def test_wide_characters_take_two_columns() -> None:
+    """R77: as they do in a terminal."""
+    tree = a_tree(a_child("音楽"), a_child("e\u0301te\u0301"), a_child("plain"))
+
+    assert (
+        tree.draw().partition("\n\n")[0]
+        == """
+tree      state     #  mailbox
+root      running  #1           one_for_one
+├─ 音楽   running  #1
+├─ e\u0301te\u0301    running  #1
+└─ plain  running  #1
+""".strip()
+    )
+    long = a_tree(a_child("音" * 40)).draw(width=60).splitlines()[2]
+    assert long == "└─ 音音音音音…音音音音音   running  #1"  # 24 + 2 columns, not 25
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"width": "x"}, "width must be a whole number of at least 1, got 'x'"),
+        ({"width": 0}, "width must be a whole number of at least 1, got 0"),
+        ({"width": True}, "width must be .*, got True"),
+        ({"most": -1}, "most must be a whole number of at least 0, got -1"),
+        ({"most": 2.5}, "most must be .*, got 2.5"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: dict[str, Any], says: str
+) -> None:
+    """R77."""
+    with pytest.raises(ConfigurationError, match=says):
+        a_tree().draw(**options)
+
+
+def test_no_child_at_all_may_be_wanted() -> None:
+    """R77: the sums alone."""
+    text = a_tree(a_child("a"), a_child("b")).draw(most=0)
+
+    assert text.splitlines()[2] == "└─ and 2 more  running"
+
+
+# -- many
+
+
 def test_of_many_children_the_quiet_ones_are_counted() -> None:
     """R76: 10,000 are not 10,000 lines."""
     children = [a_child(f"c-{number}") for number in range(10_000)]
@@ -142,7 +324,7 @@ def test_one_more_child_is_drawn_and_not_counted() -> None:
     assert "more" not in text
 
 
-def test_long_error_is_cut_to_the_width_and_names_never() -> None:
+def test_long_error_is_cut_to_the_width_before_names_are() -> None:
     """R77."""
     error = "OSError: first line\n" + "x" * 300
     tree = a_tree(a_child("a-child-with-a-long-name", exit_kind="failed", error=error))
@@ -153,7 +335,7 @@ def test_long_error_is_cut_to_the_width_and_names_never() -> None:
     assert max(map(len, wide.splitlines())) == 120
     assert "after OSError: first…\n" in narrow
     assert "after OSError: first line xxx" in wide
-    assert "a-child-with-a-long-name" in tree.draw(width=10)
+    assert "a-child-with-a-long-name" in narrow
 
 
 def test_each_way_to_end_has_its_words() -> None:
@@ -162,6 +344,13 @@ def test_each_way_to_end_has_its_words() -> None:
         "normal": "ended by itself",
         "shutdown": "stopped",
         "ignored": "had nothing to do",
+    }
+    ends |= {  # an error there need not be
+        "failed": "failed",
+        "start_failed": "did not start",
+        "abandoned": "left behind",
+        "gave_up": "gave up",
+        "fatal": "failed for good",
     }
     for kind, words in ends.items():
         text = a_tree(a_child("a", state="undefined", exit_kind=kind)).draw()

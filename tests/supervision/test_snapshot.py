@@ -16,7 +16,7 @@ from supervision.dynamic import DynamicSupervisor
 from supervision.errors import StartFailed
 from supervision.strategies import Backoff
 from supervision.supervisor import Supervisor
-from tests.supervision.kids import Nursery, below, boom
+from tests.supervision.kids import Kid, Nursery, below, boom
 
 if TYPE_CHECKING:
     from actors.testing import VirtualClock
@@ -129,6 +129,106 @@ def test_full_mailbox_and_zombie_are_shown(ours: Nursery, clock: VirtualClock) -
         gate.open()
         clock.settle()
         assert tree.snapshot().zombies == ()
+
+
+def busy_with(ours: Nursery, clock: VirtualClock, message: Any) -> Any:
+    """What a snapshot shows of a child that hangs in one message."""
+    gate = Gate()
+
+    class Hangs(Kid):
+        def on_receive(self, message: Any) -> Any:
+            gate.pass_through()
+
+    with ours.grow([ours.spec("a", kid_class=Hangs)]) as tree:
+        assert found(tree.snapshot(), "a").handling == ""
+        tree.ref("a").tell(message)
+        gate.wait_arrived()
+        child = found(tree.snapshot(), "a")
+        assert f"handles {child.handling}" in tree.snapshot().draw(width=120)
+        gate.open()
+        clock.settle()
+        assert found(tree.snapshot(), "a").handling == ""
+    return child
+
+
+def test_busy_child_shows_the_message_in_hand(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77: what hangs, though its mailbox is empty."""
+    child = busy_with(ours, clock, "resize 17.jpg")
+
+    assert (child.state, child.mailbox) == ("running", 0)
+    assert child.handling == "'resize 17.jpg'"
+
+
+@pytest.mark.parametrize("kind", [str, bytes, list, dict])
+def test_huge_message_is_shown_short(
+    ours: Nursery, clock: VirtualClock, kind: Any
+) -> None:
+    """R77."""
+    huge = {str: "x" * 10**6, bytes: bytes(10**6), list: [1] * 10**6}
+    message = huge.get(kind, dict.fromkeys(range(10**5)))
+
+    assert 10 < len(busy_with(ours, clock, message).handling) <= 80
+
+
+def test_call_of_a_proxy_in_hand_is_shown_as_a_call(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77."""
+    gate = Gate()
+
+    class Resizer(Kid):
+        def resize(self, path: str, *, width: int) -> None:
+            gate.pass_through()
+
+    with ours.grow([ours.spec("a", kid_class=Resizer)]) as tree:
+        tree.ref("a").proxy().resize("17.jpg", width=100)
+        gate.wait_arrived()
+
+        assert found(tree.snapshot(), "a").handling == "resize('17.jpg', width=100)"
+        gate.open()
+
+
+def test_message_that_cannot_be_shown_costs_only_its_text(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77."""
+
+    class Unshowable:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    assert "Unshowable" in busy_with(ours, clock, Unshowable()).handling
+
+
+def test_message_that_shows_the_tree_itself_does_not_go_round(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R77: two of them would do it for ever."""
+    gate, looks = Gate(), []
+
+    class Curious:
+        def __repr__(self) -> str:
+            looks.append(str(tree.snapshot()))
+            return "<curious>"
+
+    class Hangs(Kid):
+        def on_receive(self, message: Any) -> Any:
+            gate.pass_through()
+
+    with ours.grow([ours.spec(name, kid_class=Hangs) for name in "ab"]) as tree:
+        for name in "ab":
+            tree.ref(name).tell(Curious())
+        clock.settle()
+
+        looks.clear()  # the clock looks at messages, too
+        snapshot = tree.snapshot()
+
+        assert [found(snapshot, name).handling for name in "ab"] == ["<curious>"] * 2
+        assert len(looks) == 2
+        assert looks[0].count("handles Curious") == 2
+        gate.open()
 
 
 def test_undelivered_messages_are_counted_by_supervisor(
