@@ -32,12 +32,14 @@ from supervision.signals import handle_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from actors import Report
     from supervision.cli_options import RunOptions
 
 __all__ = ["exit_code", "run"]
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOPPING = (
     "stopping: no new jobs, finishing what is in flight (Ctrl-C again: abandon it)"
 )
@@ -102,6 +104,8 @@ class _Run:
         self._started = self._clock.event()  # what stops has something to stop
         self._stopping = False
         self._failure: str | None = None
+        self._signals: list[int] = []
+        self._interrupted = False
         self._results = Results(
             output,
             console,
@@ -123,6 +127,15 @@ class _Run:
 
     def run(self) -> int:
         """Run until every job has ended, or a signal's drain is over."""
+        try:
+            return self._run_and_tell()
+        except KeyboardInterrupt:  # a third signal, or one after the drain
+            if not self._signals:
+                raise
+            self._console.say("headrace: interrupted")
+            return 128 + self._signals[0]
+
+    def _run_and_tell(self) -> int:
         began = self._clock.monotonic()
         received = self._drive()
         seconds = self._clock.monotonic() - began
@@ -143,7 +156,11 @@ class _Run:
     def _drive(self) -> list[int]:
         """Run the pipeline from start to end; the signals that came meanwhile."""
         pipeline, limit = self._pipeline, self._options.drain_timeout
-        with handle_signals(self, drain_timeout=limit) as handler:
+        with (
+            self._late_signals(),
+            handle_signals(self, drain_timeout=limit) as handler,
+        ):
+            self._signals = handler.received
             try:
                 pipeline.start()
                 self._started.set()
@@ -228,6 +245,25 @@ class _Run:
         self._console.say("abandoning what is in flight")
         self._started.wait()
         self._pipeline.stop_now(reason)
+
+    @contextlib.contextmanager
+    def _late_signals(self) -> Iterator[None]:
+        """Have signals that the drain has no use for end the command."""
+        old = {number: signal.getsignal(number) for number in _SIGNALS}
+        try:
+            for number in _SIGNALS:
+                signal.signal(number, self._on_late_signal)
+            yield
+        finally:
+            if not self._interrupted:  # else more of them may come, up to the exit
+                for number, was in old.items():
+                    signal.signal(number, signal.SIG_DFL if was is None else was)
+
+    def _on_late_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._interrupted:
+            os._exit(128 + (self._signals or [number])[0])
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     # -- what the human sees
 

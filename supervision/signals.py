@@ -8,12 +8,17 @@ once.  One thread reads it and counts; another one drains, since the reader must
 second signal meanwhile.  Both are started beforehand, so that an ending needs nothing
 that could be lacking then.
 
+What is no longer for the target, a third signal or one after its end, goes to the
+handler that was there before.  Only the main thread can run that, so there the Python
+handler decides and does it; for all else it is not needed.
+
 :Runs on: ``handle_signals`` and ``close`` on the main thread, as Python demands; the
     target's ``stop`` on the thread ``headrace-signals-drain``, its ``stop_now`` there
     or on ``headrace-signals``, which reads the pipe.
 :Owns: both threads, the pipe and, until closed, the handlers of SIGTERM and SIGINT and
     the wake-up descriptor.
-:Blocks: ``close``, until a drain that a signal began has ended.
+:Blocks: ``close``, until a drain that a signal began has ended; an exception out of an
+    older signal handler ends that wait.
 """
 
 from __future__ import annotations
@@ -54,6 +59,10 @@ class Stoppable(Protocol):
 
 def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalHandling:
     """Drain ``target`` at the first SIGTERM or SIGINT, stop it now at the second.
+
+    Later ones do what they did before: Ctrl-C raises ``KeyboardInterrupt`` in the main
+    thread, SIGTERM ends the process, your own handler is called.  So does the second,
+    once the drain is over: a main thread that goes on without the target can be ended.
 
     Use it as a context manager, or call it and keep what it returns; leaving the block,
     or ``close()``, waits for a drain that has begun and puts the old handlers back.
@@ -99,7 +108,7 @@ class SignalHandling:
 
     Attributes:
         received: The numbers of all signals received, in order; a command's exit status
-            is 128 plus the first.
+            is 128 plus the first.  Those that came too late for the target count, too.
     """
 
     def __init__(self, target: Stoppable, drain_timeout: float) -> None:
@@ -107,6 +116,11 @@ class SignalHandling:
         self._target = target
         self._drain_timeout = drain_timeout
         self._closed = False
+        self._ours = 2  # so many signals are the target's; its drain's thread lowers it
+        self._runs = 0  # of our handler; signals that come together share one
+        self._passed = 0  # signals passed on
+        self._putting_back = False
+        self._late: list[int] = []  # what came meanwhile
         self._first = SystemClock.queue()  # one signal's number, or None: closed
         self._drained = SystemClock.queue()
         self._counted = SystemClock.queue()
@@ -133,24 +147,26 @@ class SignalHandling:
         """Put the old handlers back; a second call does nothing.
 
         A drain that a signal began is waited for first, so that a second signal can
-        still cut it short.  A handler that somebody else installed meanwhile stays.
+        still cut it short.  If a third one raises ``KeyboardInterrupt`` here, the old
+        handlers are put back nevertheless.  A handler that somebody else installed
+        meanwhile stays.
 
         Raises:
             ConfigurationError: If not called on the main thread.
         """
         if self._closed:
             return
-        if len(self._threads) == 2:
-            self._wait_counted()
-            if self.received:
-                self._drained.get()
-        self._put_back()
-        self._closed = True
-        os.close(self._write_fd)  # the reader reads what is in the pipe, then its end
+        if self in _installed:
+            self._has_fd()  # on the main thread only
+        try:
+            if len(self._threads) == 2:
+                self._wait_counted()
+                if self.received:
+                    self._drained.get()
+        finally:
+            self._put_back()
         for thread in self._threads:
             SystemClock.join(thread)
-            self._first.put(None)
-        os.close(self._read_fd)
 
     def _wait_counted(self) -> None:
         """Wait until the reader has counted what was received before."""
@@ -169,30 +185,73 @@ class SignalHandling:
 
     def _put_back(self) -> None:
         """Give handlers and descriptor back, unless somebody else has them now."""
-        for number, old in self._old.items():
-            if signal.getsignal(number) == self._on_signal:
-                # None: the handler was not installed by Python and is out of reach.
-                _set_handler(number, signal.SIG_DFL if old is None else old)
+        self._putting_back = True
+        try:
+            for number, old in self._old.items():
+                if signal.getsignal(number) == self._on_signal:
+                    # None: it was not installed by Python and is out of reach.
+                    _set_handler(number, signal.SIG_DFL if old is None else old)
+        finally:  # an old handler may raise as soon as it is back
+            self._closed = True
+            self._putting_back = False
+            self._close_pipe()
+        for late in self._late:
+            self._pass_on(late, None)
+
+    def _close_pipe(self) -> None:
         if self in _installed:
             _installed.remove(self)
             now = _set_fd(self._old_fd)
             if now != self._write_fd:
                 _set_fd(now)
+        os.close(self._write_fd)  # the reader reads what is in the pipe, then its end
+        if not self._threads:
+            os.close(self._read_fd)
+
+    def _put_back_in_child(self) -> None:
+        """Give all back in a forked child, which has the pipe but not the threads."""
+        self._threads.clear()
+        self._put_back()
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         thread = SystemClock.thread(work, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Runs in the main thread between any two steps: no lock, no logging, no wait.
-        # The interpreter has written the number, if the descriptor was still ours.
-        if self._closed:
-            return
+        if self in _installed:
+            # The interpreter has written the number, if the descriptor was ours.
+            if not self._has_fd():
+                _write(self._write_fd, number)
+            self._runs += 1
+            # Each may be too few: signals at once share a run, and the reader may lag.
+            came = max(self._runs, len(self.received))
+            if came - self._passed <= self._ours:
+                return
+            self._passed += 1
+        if self._putting_back:  # which nothing must interrupt
+            self._late.append(number)
+        else:
+            self._pass_on(number, frame)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Do what the signal did before; may raise, or end the process."""
+        old = self._old.get(signal.Signals(number))
+        if callable(old):
+            ours = {each._write_fd for each in _installed}  # noqa: SLF001
+            if not (self._closed or self._old_fd in {_NO_FD, *ours}):
+                _write(self._old_fd, number)  # a handler of ours does so itself
+            old(number, frame)
+        elif old != signal.SIG_IGN:
+            _set_handler(signal.Signals(number), signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _has_fd(self) -> bool:
         now = _set_fd(self._write_fd)
         if now != self._write_fd:
             _set_fd(now)
-            _write(self._write_fd, number)
+        return now == self._write_fd
 
     def _on_reader_thread(self) -> None:
         while numbers := os.read(self._read_fd, 4096):
@@ -203,12 +262,14 @@ class SignalHandling:
                     self._counted.put(None)
                 elif self._old_fd != _NO_FD:  # whose descriptor it was wants the others
                     _write(self._old_fd, number)
+        os.close(self._read_fd)
+        self._first.put(None)
 
     def _count(self, number: int) -> None:
         self.received.append(number)
         if len(self.received) == 1:
             self._first.put(number)
-        elif len(self.received) == 2:
+        elif len(self.received) == 2 == self._ours:
             name = signal.Signals(number).name
             logger.warning("received a second signal, %s; stopping now", name)
             self._stop_now(f"second {name}")
@@ -229,6 +290,7 @@ class SignalHandling:
             logger.exception("the drain after %s failed; stopping now", name)
             self._stop_now(f"the drain after {name} failed")
         finally:
+            self._ours = min(len(self.received), 2)
             self._drained.put(None)
 
     def _stop_now(self, reason: str) -> None:
@@ -276,7 +338,7 @@ def _put_back_in_child() -> None:
     # The forked child shares the pipe: a signal to it must not end its parent, and
     # should do in it what it did before.
     for handling in reversed(_installed[:]):
-        handling._put_back()  # noqa: SLF001
+        handling._put_back_in_child()  # noqa: SLF001
 
 
 os.register_at_fork(after_in_child=_put_back_in_child)

@@ -379,6 +379,46 @@ def test_second_signal_abandons_what_is_in_flight(here: Path) -> None:
     assert "not run in " in err
 
 
+LATE = """
+import signal, sys
+from supervision import cli_run
+from supervision.cli import main
+
+def finish(self, report):
+    for number in sys.argv[1:4]:
+        signal.raise_signal(int(number))
+
+cli_run._Run._finish = finish
+status = main(["run", "-e", "x"])
+for number in sys.argv[4:]:  # while the interpreter exits
+    signal.raise_signal(int(number))
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [((2, 2, 2), 130), ((15,) * 3, 143), ((2, 15, 15), 130), ((15, 2, 2, 2), 143)],
+)
+def test_late_signal_ends_the_command_with_its_usual_status(
+    here: Path, signals: tuple[int, ...], code: int
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LATE, *map(str, signals)],
+        input=numbers(3),
+        capture_output=True,
+        text=True,
+        cwd=here,
+        env=environment(),
+        timeout=LIMIT,
+        check=False,
+    )
+
+    assert ran.returncode == code
+    assert "Traceback" not in ran.stderr
+    assert ran.stderr.count("headrace: interrupted\n") == 1
+
+
 @pytest.mark.parametrize("kind", ["io", "cpu"])
 def test_drain_has_a_limit(here: Path, kind: str) -> None:
     (here / "in").write_text(numbers(100))
