@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import pykka
 
 from actors._numbers import Numbers
+from actors._seconds import check_length
 from actors.cell import UNSET, Cell, Unset
 from actors.clock import raw_lock
 from actors.errors import ConfigurationError
@@ -237,6 +238,7 @@ class Actor(CellActor):
         Returns:
             A handle with ``cancel()``.
         """
+        check_length("delay", delay, none_ok=False)
         return self._headrace.schedule(delay, message)
 
     def watch(self, ref: ActorRef[Any], *, restarts: bool = False) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
+from actors._seconds import is_number
 from actors.errors import ConfigurationError
 from actors.retry import RetryPolicy
 
@@ -103,7 +103,7 @@ def check_seconds(option: str, value: float | None, *, positive: bool = False) -
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{option} must be {allowed} as a number, got {value!r}"
         raise ConfigurationError(msg)
-    if math.isnan(value) or value < 0 or (positive and value == 0):
+    if not is_number(value) or value < 0 or (positive and value == 0):
         msg = f"{option} must be {allowed}, got {value!r}"
         raise ConfigurationError(msg)
 

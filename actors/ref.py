@@ -16,6 +16,7 @@ from pykka.messages import _ActorStop as StopMarker  # the one private name we n
 
 from actors._gated import MailboxDown
 from actors._proxy import Proxy
+from actors._seconds import check_length
 from actors.clock import thread_ident
 from actors.errors import MailboxClosed, MailboxFull, WouldDeadlock
 from actors.future import Reply
@@ -170,6 +171,8 @@ class ActorRef(pykka.ActorRef[A]):
             SendTimeout: If there was no room in time (a ``pykka.Timeout``).
             Cancelled: If ``token`` was cancelled during the wait.
         """
+        if timeout is not None:
+            check_length("timeout", timeout)
         try:
             self._put(Envelope(message), wait=False)
         except MailboxFull:
@@ -254,7 +257,9 @@ class ActorRef(pykka.ActorRef[A]):
             WouldDeadlock: If an actor asks itself and would wait for ever.
             Exception: What the handler raised.
         """
-        if block and timeout is None:
+        if timeout is not None:
+            check_length("timeout", timeout)
+        elif block:
             self._refuse_own_wait()
         reply: Reply[Any] = Reply(self._clock, awaited=block)
         envelope = Envelope(message, reply)
@@ -315,6 +320,7 @@ class ActorRef(pykka.ActorRef[A]):
             pykka.Timeout: If it had not stopped in time; it still will.
             WouldDeadlock: If it blocks and is called by the actor itself or below it.
         """
+        check_length("timeout", timeout)
         if block:
             self._refuse_stop_from_below()
         reply: Reply[bool] = Reply(self._clock)

@@ -8,8 +8,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from actors._seconds import check_length, is_number
+from actors.errors import ConfigurationError
 from actors.testing.errors import Deadlock
 from actors.testing.task import NANO, nanoseconds
 
@@ -88,6 +91,7 @@ class Driving:
             Stalled: If some thread does not come to a wait that the clock sees.
             Livelock: If timers fire without end at one instant.
         """
+        check_length("seconds", seconds, none_ok=False)
         if seconds < 0:
             message = f"time cannot go back, got {seconds}; advance by 0 or more"
             raise ValueError(message)
@@ -98,6 +102,9 @@ class Driving:
         if isinstance(when, dt.datetime):
             goal = (when - self._start) // dt.timedelta(microseconds=1) * 1000
         else:
+            if not is_number(when) or math.isinf(when):
+                message = f"when must be a datetime or a number, got {when!r}"
+                raise ConfigurationError(message)
             goal = round(when * NANO)
         if goal < self._kernel.now:
             message = f"time cannot go back from {self.monotonic()} s to {goal / NANO}"
@@ -128,6 +135,11 @@ class Driving:
             Deadlock: If it does not hold and no timer is left.
             TimeoutError: If it did not come to hold in time.
         """
+        given: object = predicate  # typed wider than promised: tests are rarely checked
+        if not callable(given):
+            message = f"predicate must be a callable that says when, got {given!r}"
+            raise ConfigurationError(message)
+        check_length("within", within, none_ok=False)
         end = self._kernel.now + nanoseconds(within)
         self.settle()
         while not predicate():
