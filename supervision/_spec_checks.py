@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from actors import UNSET, Actor, adopt
 from actors.errors import ConfigurationError
@@ -16,6 +18,12 @@ from supervision.strategies import Backoff
 
 if TYPE_CHECKING:
     import enum
+
+F = TypeVar("F", bound=Callable[..., None])
+
+NAME: Final = (
+    "a string that is not empty, printable and without '/', which divides paths"
+)
 
 
 def refuse(
@@ -34,6 +42,71 @@ def check_child(values: Mapping[str, Any], where: str) -> None:
         check, must_be = _CHILD.get(field, _ANYTHING)
         if not check(value):
             refuse(where, field, value, must_be)
+
+
+def check_root(values: Mapping[str, Any]) -> None:
+    """Refuse the first option of a tree's root that is not allowed."""
+    for option, value in values.items():
+        check, must_be = _ROOT[option]
+        if not check(value):
+            refuse("supervisor", option, value, must_be)
+
+
+def check_timeout(doing: str, timeout: object, *, none_ok: bool = True) -> None:
+    """Refuse what is no time to wait, before anything is done.
+
+    Args:
+        doing: What it is the limit of, for the error.
+        timeout: What was given.
+        none_ok: ``None`` stands for no limit.
+    """
+    if not (timeout is None and none_ok) and not is_seconds(timeout):
+        no_limit = "None" if none_ok else "math.inf"
+        must_be = f"seconds of 0 or more as a number, or {no_limit} for no limit"
+        refuse(doing, "timeout", timeout, must_be)
+
+
+def hinting(init: F) -> F:
+    """Have the ``__init__`` of a spec say where the arguments of its class belong.
+
+    Type checkers and signatures see the plain one.
+    """
+    own = frozenset(inspect.signature(init).parameters)
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        others = kwargs.keys() - own
+        if others:
+            _refuse_misplaced(args[0] if args else kwargs.get("actor_class"), others)
+        init(self, *args, **kwargs)
+
+    return cast("F", checked)
+
+
+def _refuse_misplaced(actor_class: object, others: Iterable[str]) -> None:
+    """Refuse arguments of the actor that were given to its spec."""
+    if not isinstance(actor_class, type):
+        return
+    misplaced = [each for each in arguments_of(actor_class) if each in others]
+    if misplaced:
+        name = name_of(actor_class)
+        belong = ", ".join(f'"{each}": ...' for each in misplaced)
+        msg = (
+            f"child {name!r}: ChildSpec has no field {misplaced[0]!r}, but {name} has "
+            f"an argument of that name: those are in the spec's kwargs, "
+            f"ChildSpec({name}, args, {{{belong}}})"
+        )
+        raise ConfigurationError(msg)
+
+
+def arguments_of(actor_class: Any) -> list[str]:
+    """What an actor's ``__init__`` can be given by name."""
+    parameters = list(inspect.signature(actor_class.__init__).parameters.values())
+    return [
+        each.name
+        for each in parameters[1:]
+        if each.kind in {each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY}
+    ]
 
 
 def check_actor_class(actor_class: object, where: str) -> None:
@@ -69,10 +142,21 @@ def as_tuple(classes: Any) -> Any:
 
 def is_seconds(value: object) -> bool:
     """True for a length of time, endless ones included."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return float(value) >= 0  # False for NaN
+    except OverflowError:  # an int that no clock can add to its time
+        return False
+
+
+def is_name(value: object) -> bool:
+    """True for what a line of a log and a path such as ``root/workers`` can hold."""
     return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and value >= 0  # False for NaN
+        isinstance(value, str)
+        and bool(value)
+        and "/" not in value
+        and value.isprintable()
     )
 
 
@@ -128,16 +212,24 @@ _ANYTHING: Final[Field] = (lambda _: True), "anything"
 _FLAG: Final[Field] = (lambda v: isinstance(v, bool)), "True or False"
 _CAPACITY: Final[Field] = is_capacity, "an int of 1 or more"
 
+_TOKEN: Final[Field] = _unless(
+    None, (lambda v: hasattr(v, "child"), "a StopToken"), " or None"
+)
+
 _CHILD: Final[Mapping[str, Field]] = {
     "args": (
         lambda v: isinstance(v, Iterable) and not isinstance(v, str | bytes | Mapping),
         "a tuple or list, args=(value,) for one; those with a name are kwargs",
     ),
     "kwargs": (
-        lambda v: isinstance(v, Mapping) or callable(v),
-        "a mapping, or a callable of the siblings that returns one",
+        lambda v: (
+            all(isinstance(key, str) for key in v)
+            if isinstance(v, Mapping)
+            else callable(v)
+        ),
+        "a mapping, or a callable of the siblings that returns one, keyed by strings",
     ),
-    "id": (lambda v: isinstance(v, str) and bool(v), "a string that is not empty"),
+    "id": (is_name, NAME),
     "shutdown": _unless(
         None, (is_seconds, "seconds of 0 or more"), ", or None for no limit"
     ),
@@ -164,5 +256,16 @@ _CHILD: Final[Mapping[str, Field]] = {
         None, (is_count, "an int of 0 or more"), ", or None for no limit of its own"
     ),
     "on_timeout": _one_of("abandon", "interrupt"),
-    "token": _unless(None, (lambda v: hasattr(v, "child"), "a StopToken"), " or None"),
+    "token": _TOKEN,
+}
+
+_ROOT: Final[Mapping[str, Field]] = {
+    "name": _unless(None, (is_name, NAME), ", or None for 'root'"),
+    "on_event": _unless(None, (callable, "a callable of the event"), ", or None"),
+    "clock": _unless(
+        None,
+        (lambda v: hasattr(v, "monotonic") and hasattr(v, "thread"), "a Clock"),
+        ", or None for the ambient one",
+    ),
+    "token": _TOKEN,
 }

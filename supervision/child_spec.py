@@ -31,9 +31,11 @@ from typing import (
 from actors import UNSET
 from actors.errors import ConfigurationError
 from supervision._spec_checks import (
+    arguments_of,
     as_tuple,
     check_actor_class,
     check_child,
+    hinting,
     is_value,
     name_of,
     refuse,
@@ -202,6 +204,7 @@ class ChildSpec(Generic[A_co]):
     token: StopToken | None
     warned_of: tuple[int, float] | None = field(init=False)
 
+    @hinting
     def __init__(
         self,
         actor_class: type[A_co],
@@ -320,8 +323,12 @@ class ChildSpec(Generic[A_co]):
             check(*self.args, **self.kwargs)
             taken = inspect.signature(self.actor_class.__init__)
             taken.bind(None, *self.args, **self.kwargs)
-        except (ConfigurationError, TypeError) as error:
+        except ConfigurationError as error:
             msg = f"{where}: {error}"
+            raise ConfigurationError(msg) from error
+        except TypeError as error:
+            taken_by_name = ", ".join(arguments_of(self.actor_class))
+            msg = f"{where}: {error}; it takes: {taken_by_name}"
             raise ConfigurationError(msg) from error
 
 

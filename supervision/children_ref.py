@@ -12,9 +12,10 @@ from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from actors import ActorDeadError, ActorRef, WouldDeadlock, current_cell
+from supervision._spec_checks import check_timeout, refuse
 from supervision.administration import Request
 from supervision.caller import Caller, patience
-from supervision.child_like import as_spec
+from supervision.child_like import as_spec, id_of
 from supervision.child_spec import ChildSpec
 from supervision.errors import ChildNotFound
 from supervision.picture import ChildCounts
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildrenRef"]
 
-Known: TypeAlias = "str | ChildSpec[Any] | ActorRef[Any]"
-"""A child that is there: its id, its spec or its ref."""
+Known: TypeAlias = "str | type[Any] | ChildSpec[Any] | ActorRef[Any]"
+"""A child that is there: its id, the class given for it, its spec or its ref."""
 
 
 class ChildrenRef(ActorRef[Any]):
@@ -161,7 +162,7 @@ class ChildrenRef(ActorRef[Any]):
         already is left as it is.
 
         Args:
-            child: Its id, its spec or its ref.
+            child: Its id; its spec, or the class that was given for it; or its ref.
             timeout: Seconds to wait; the stop goes on beyond it.
 
         Raises:
@@ -175,14 +176,17 @@ class ChildrenRef(ActorRef[Any]):
     @overload
     def restart_child(
         self,
-        child: ChildSpec[Supervisor] | SupervisorRef,
+        child: ChildSpec[Supervisor] | type[Supervisor] | SupervisorRef,
         *,
         timeout: float | None = None,
     ) -> SupervisorRef: ...
 
     @overload
     def restart_child(
-        self, child: ChildSpec[A] | ActorRef[A], *, timeout: float | None = None
+        self,
+        child: ChildSpec[A] | type[A] | ActorRef[A],
+        *,
+        timeout: float | None = None,
     ) -> ActorRef[A]: ...
 
     @overload
@@ -201,7 +205,7 @@ class ChildrenRef(ActorRef[Any]):
         Its old ref is dead; this is a new place.  It counts against no limit.
 
         Args:
-            child: Its id, its spec or its old ref.
+            child: Its id; its spec, or the class that was given for it; or its old ref.
             timeout: Seconds to wait; the start goes on beyond it.
 
         Returns:
@@ -228,7 +232,7 @@ class ChildrenRef(ActorRef[Any]):
         """Forget a child that is down.
 
         Args:
-            child: Its id, its spec or its ref.
+            child: Its id; its spec, or the class that was given for it; or its ref.
             timeout: Seconds to wait.
 
         Raises:
@@ -244,15 +248,25 @@ class ChildrenRef(ActorRef[Any]):
     # -- helpers
 
     def order_termination(self, child: Known) -> None:
-        """Have a child terminated, and do not wait for it."""
+        """Have a child terminated, and do not wait for it.
+
+        Raises:
+            ChildNotFound: If there is no child of that id.
+        """
+        if isinstance(child, str):
+            self.board.refs.ref(child)
         reply: Future[Any] = self.cell.clock.future()
         self.tell_control(Request("terminate", self._id_of(child), reply))
 
     def _id_of(self, child: Known) -> str:
         if isinstance(child, str):
             return child
-        if isinstance(child, ChildSpec):
-            return child.id
+        if isinstance(child, type | ChildSpec):
+            return id_of(child)
+        given: object = child  # typed wider than promised: hosts without a type checker
+        if not isinstance(given, ActorRef):
+            must_be = "its id, its spec, the class that was given for it, or its ref"
+            refuse(self.board.name, "a child", given, must_be)
         child_id: str = child.cell.name
         present = self.board.refs.find(child_id)
         if present is None or present is child:
@@ -263,6 +277,7 @@ class ChildrenRef(ActorRef[Any]):
     def _request(
         self, what: What, child: ChildSpec[Any] | str, timeout: float | None
     ) -> Any:
+        check_timeout(f"{what}_child", timeout)
         self.refuse_deadlock(what, child)
         clock = self.cell.clock
         caller = Caller(clock) if self._may_make(what, child) else None

@@ -21,6 +21,7 @@ from actors import (
     usable_cores,
 )
 from actors.errors import ConfigurationError
+from supervision._spec_checks import NAME, is_name
 from supervision.child_like import as_spec
 from supervision.child_spec import ChildSpec, RestartType
 
@@ -71,6 +72,9 @@ class PipelineOptions:
         _check_count("workers", self.workers)
         if self.capacity is not None:
             _check_count("capacity", self.capacity, "use None for no bound")
+        if not is_name(self.name):
+            msg = f"name must be {NAME}, got {self.name!r}"
+            raise ConfigurationError(msg)
         _check_count("max_delayed", self.max_delayed)
         _check_count("nested_capacity", self.nested_capacity)
         check_seconds("timeout", self.timeout, positive=True)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Protocol, final
 
 from actors import SystemClock
 from actors.errors import ConfigurationError
+from supervision._spec_checks import is_seconds
 
 if TYPE_CHECKING:
     import threading
@@ -77,7 +78,7 @@ def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalH
 
     Raises:
         ConfigurationError: If not called on the main thread, which alone gets signals;
-            if ``drain_timeout`` is negative; or if ``target`` cannot be stopped.
+            if ``drain_timeout`` is not 0 or more; or if ``target`` cannot be stopped.
 
     Example:
         ::
@@ -89,8 +90,11 @@ def handle_signals(target: Stoppable, *, drain_timeout: float = 25.0) -> SignalH
             with Supervisor.start("one_for_one", specs) as tree, handle_signals(tree):
                 tree.wait()
     """
-    if not drain_timeout >= 0:
-        message = f"drain_timeout must be at least 0, got {drain_timeout}"
+    if not is_seconds(drain_timeout):
+        message = (
+            f"drain_timeout must be at least 0 seconds as a number, got "
+            f"{drain_timeout!r}; math.inf sets no limit"
+        )
         raise ConfigurationError(message)
     for method in ("stop", "stop_now"):
         if not callable(getattr(target, method, None)):

@@ -25,7 +25,7 @@ from actors import (
     Started,
     ambient_clock,
 )
-from supervision._spec_checks import refuse
+from supervision._spec_checks import check_root
 from supervision.administration import Administration, Request
 from supervision.child_state import Child, Due, Mode
 from supervision.errors import StartFailed, SupervisorGaveUp
@@ -213,10 +213,7 @@ class Supervisor(Actor):
         token: StopToken | None,
     ) -> SupervisorRef:
         """Start the root of a tree from arguments that have been checked."""
-        if name is not None and not isinstance(name, str):
-            refuse("supervisor", "name", name, "a string, or None for 'root'")
-        if on_event is not None and not callable(on_event):
-            refuse("supervisor", "on_event", on_event, "a callable of the event")
+        check_root({"name": name, "on_event": on_event, "clock": clock, "token": token})
         clock = ambient_clock() if clock is None else clock
         name = name or "root"
         ready: Future[BaseException | None] = clock.future()

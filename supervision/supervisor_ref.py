@@ -21,6 +21,7 @@ from actors import (
     current_cell,
 )
 from supervision import tree_exit
+from supervision._spec_checks import check_timeout, refuse
 from supervision.caller import Caller, patience
 from supervision.children_ref import ChildrenRef
 from supervision.errors import (
@@ -106,6 +107,7 @@ class SupervisorRef(ChildrenRef):
             BaseException: What ended a child fatally, the same object.
             WouldDeadlock: If called by an actor of the tree.
         """
+        check_timeout("wait", timeout)
         self._refuse_from_inside("wait")
         try:
             exit_ = self._ended.result(patience(timeout))
@@ -135,6 +137,7 @@ class SupervisorRef(ChildrenRef):
         Raises:
             WouldDeadlock: If called by an actor of the tree; ``stop_now`` is allowed.
         """
+        check_timeout("shutdown", timeout)
         self._refuse_from_inside("shutdown")
         limit = None if timeout is None else timeout + MARGIN
         above: Any = self.cell.parent
@@ -161,8 +164,9 @@ class SupervisorRef(ChildrenRef):
 
         Args:
             reason: Why, in words.
-            timeout: Seconds for the whole tree.
+            timeout: Seconds for the whole tree; ``math.inf`` for no limit.
         """
+        check_timeout("stop_now", timeout, none_ok=False)
         above: Any = self.cell.parent
         if above is None:
             self.cell.stop_now(reason, deadline=self._deadline(timeout))
@@ -196,6 +200,7 @@ class SupervisorRef(ChildrenRef):
             pykka.Timeout: If it had not ended even so.
             WouldDeadlock: If it blocks and is called by an actor of the tree.
         """
+        check_timeout("stop", timeout)
         if block:
             self._refuse_from_inside("stop")
         reply = super().stop(block=False)
@@ -212,6 +217,8 @@ class SupervisorRef(ChildrenRef):
         It runs on the thread that ends the tree, and must not wait.  Whoever waits for
         the end may go on before it.
         """
+        if not callable(fn):
+            refuse("when_ended", "fn", fn, "a callable of the exit")
         self.cell.on_final(fn)
 
     def __enter__(self) -> Self:
