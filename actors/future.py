@@ -111,7 +111,7 @@ class Reply(pykka.ThreadingFuture[T]):
                 if self._has_end():
                     return
                 self._wakes.remove(wake)
-            message = f"{timeout} seconds"
+            message = f"{round(timeout or 0, 3):g} seconds"
             raise pykka.Timeout(message) from None
 
     def _has_end(self) -> bool:

@@ -198,7 +198,13 @@ class ActorRef(pykka.ActorRef[A]):
             raise self._not_found() from None
 
     def _not_found(self) -> ActorDeadError:
-        return ActorDeadError(f"{self} not found")
+        final = self.cell.final
+        if final is None or not self.cell.supervised:  # in Pykka's words
+            return ActorDeadError(f"{self} not found")
+        why = final.kind
+        if final.error is not None:
+            why = f"{why}: {type(final.error).__name__}"
+        return ActorDeadError(f"{self} not found: {self.cell.name} has ended ({why})")
 
     def _down(self) -> ActorDown:
         last = self.cell.last_exit

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from actors.events import ChildEscalated
+from supervision._words import count
 from supervision.errors import shown
 
 if TYPE_CHECKING:
     from actors.events import (
         ChildDown,
-        ChildEscalated,
         ChildLeftDown,
         ChildStopped,
         RestartScheduled,
@@ -137,12 +138,22 @@ def _restarts(event: ChildLeftDown | ChildStopped) -> str:
     )
 
 
+def why_it_gave_up(event: TreeGaveUp | ChildEscalated) -> str:
+    """What a supervisor ended by, for whoever waits for it."""
+    who = f"{event.supervisor} gave up on its child {event.child!r}"
+    if isinstance(event, ChildEscalated):
+        return f"{who}, whose decider said so after {shown_short(event.error)}"
+    if event.error is None:
+        return f"{who}, which stopped too often: {_used_up(event)}"
+    return f"{who}: {_used_up(event)}; the last failure was {shown_short(event.error)}"
+
+
 def _used_up(event: TreeGaveUp | ChildLeftDown) -> str:
     if event.max_restarts is not None:
         return f"max_restarts={event.max_restarts} in a row are used up"
     if not event.intensity:
         return "intensity=0 allows no restart"
-    return f"more than {event.intensity} restarts in {event.period:g} s"
+    return f"more than {count(event.intensity, 'restart')} in {event.period:g} s"
 
 
 def shown_short(error: BaseException | None) -> str:

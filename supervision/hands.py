@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any, final
 
 from actors import UNSET, Actor, ActorRef, Cell, Phase, adopt
+from actors.events import ChildEscalated, TreeGaveUp
 from supervision.child_state import State
 from supervision.last_will import stop_at_once
 from supervision.strategies import decide
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from supervision.supervisor import Supervisor
 
 __all__ = ["CellHands"]
+
+_GIVING_UP = {TreeGaveUp, ChildEscalated}
 
 
 @final
@@ -61,7 +64,6 @@ class CellHands:
         self.exit: Exit | None = None
         self.call_at = call_at
         self.ready = on_ready
-        self.emit = board.tree.listeners.emit
         self._board = board
         self._cell = cell
         self._token = token
@@ -111,6 +113,12 @@ class CellHands:
             # A supervisor's thread runs the machine: nothing may be thrown into it.
             interruptible=spec.on_timeout == "interrupt" and not spec.is_supervisor,
         )
+
+    def emit(self, event: Any) -> None:
+        """See ``Hands``."""
+        if type(event) in _GIVING_UP:
+            self._board.gave_up = event
+        self._board.tree.listeners.emit(event)
 
     def forget(self, child: Child) -> None:
         """See ``Hands``."""

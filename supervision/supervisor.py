@@ -68,6 +68,11 @@ class Heard(NamedTuple):
     child: Child
     notice: Notice
 
+    def __repr__(self) -> str:
+        """In a few words, for stories: ``Started of a#2``."""
+        kind = type(self.notice).__name__
+        return f"{kind} of {self.child.id}#{self.notice.number}"
+
 
 class Supervisor(Actor):
     """Starts children in order, restarts those that fail, stops them in reverse.

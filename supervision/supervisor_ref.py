@@ -21,6 +21,7 @@ from actors import (
     current_cell,
 )
 from supervision import tree_exit
+from supervision._crash_words import why_it_gave_up
 from supervision._spec_checks import check_timeout, refuse
 from supervision.caller import Caller, patience
 from supervision.children_ref import ChildrenRef
@@ -235,8 +236,19 @@ class SupervisorRef(ChildrenRef):
         except UsedAfterFork:  # a forked child leaves by sys.exit(): that is no use
             if error is None:
                 raise
+            return
         if error is None:
             self.wait()
+        else:
+            self._note_end(error)
+
+    def _note_end(self, error: BaseException) -> None:
+        """Tell whoever reads an error of the block that the tree had ended."""
+        final = self.cell.final
+        ended = None if final is None else self._error_of(final)
+        if ended is not None and ended is not error:
+            with contextlib.suppress(Exception):  # the host's class: may refuse notes
+                error.add_note(f"meanwhile {ended}")
 
     # -- for the supervisor
 
@@ -328,13 +340,11 @@ class SupervisorRef(ChildrenRef):
         if not exit_.abnormal:
             return None
         if exit_.kind == "fatal" and exit_.error is not None:
-            return exit_.error
-        error = shown(exit_.error)
-        message = f"{self.board.name} gave up; the last failure was {error}"
-        if exit_.kind != "gave_up":
-            message = f"{self.board.name} ended ({exit_.kind}): {error}"
-        elif exit_.error is None:
-            message = f"{self.board.name} gave up; a permanent child stopped too often"
+            return exit_.error.with_traceback(None)  # it would grow with each wait
+        if exit_.kind == "gave_up" and self.board.gave_up is not None:
+            message = why_it_gave_up(self.board.gave_up)
+        else:
+            message = f"{self.board.name} ended ({exit_.kind}): {shown(exit_.error)}"
         gave_up = SupervisorGaveUp(message)
         caused_by(gave_up, exit_.error, exit_.traceback)
         return gave_up

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from actors.cell import Cell
     from actors.clock import Clock
-    from actors.events import Listener
+    from actors.events import ChildEscalated, Listener, TreeGaveUp
     from actors.exits import Undelivered, Zombie
     from actors.ref import ActorRef
     from supervision.child_spec import ChildSpec
@@ -176,6 +176,7 @@ class Board:
         picture: The newest.
         refs: Of the present incarnation's children.
         spec: What the present incarnation was told; ``None`` before the first.
+        gave_up: Why it gave up, if it did.
         strategy: In words, for people: ``one_for_one``, or ``dynamic``.
         state: The supervisor's own: ``starting``, ``running``, ``stopping``, ``over``.
         ends_by_itself: It ends, or has ended, by its ``auto_shutdown``.
@@ -183,8 +184,8 @@ class Board:
     """
 
     __slots__ = (
-        "above", "ends_by_itself", "name", "picture", "refs", "spec", "state",
-        "strategy", "tree", "undelivered_count",
+        "above", "ends_by_itself", "gave_up", "name", "picture", "refs", "spec",
+        "state", "strategy", "tree", "undelivered_count",
     )  # fmt: skip
 
     def __init__(self, name: str, tree: Tree, above: Board | None = None) -> None:
@@ -195,6 +196,7 @@ class Board:
         self.picture = Picture()
         self.refs = Refs(name, {})
         self.spec: SupervisorSpec | None = None
+        self.gave_up: TreeGaveUp | ChildEscalated | None = None
         self.strategy = ""
         self.state = "starting"
         self.ends_by_itself = False

@@ -697,3 +697,41 @@ def test_interrupted_shutdown_stops_now(
 
     assert not tree.is_alive()
     gate.open()
+
+
+def test_error_of_a_block_tells_that_the_tree_had_given_up(
+    ours: Nursery, clock: VirtualClock
+) -> None:
+    """R43: what came of the give-up must not hide it."""
+    with (
+        pytest.raises(pykka.ActorDeadError, match=r"a has ended \(") as no,
+        ours.grow("a", intensity=0) as tree,
+    ):
+        tree.ref("a").tell(boom)
+        clock.settle()
+        tree.ref("a").ask("hello")
+
+    [note] = no.value.__notes__
+    assert note.startswith("meanwhile root gave up on its child 'a': intensity=0")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, "more than 1 restart in 5 s; the last failure was ValueError"),
+        ({"max_restarts": 1}, "max_restarts=1 in a row are used up; the last failure"),
+    ],
+)
+def test_whoever_waits_is_told_who_used_up_which_limit(
+    ours: Nursery, clock: VirtualClock, options: Any, why: str
+) -> None:
+    """R42, R43: the child and the limit stand in the error."""
+    intensity = 9 if options else 1
+    tree = ours.grow([ours.spec("a", **options), "b"], intensity=intensity)
+    for _ in range(2):
+        tree.ref("a").tell(boom)
+    clock.settle()
+
+    with pytest.raises(SupervisorGaveUp) as caught:
+        tree.wait()
+    assert str(caught.value).startswith(f"root gave up on its child 'a': {why}")
