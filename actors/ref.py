@@ -201,7 +201,7 @@ class ActorRef(pykka.ActorRef[A]):
         final = self.cell.final
         if final is None or not self.cell.supervised:  # in Pykka's words
             return ActorDeadError(f"{self} not found")
-        why = final.kind
+        why: str = final.kind
         if final.error is not None:
             why = f"{why}: {type(final.error).__name__}"
         return ActorDeadError(f"{self} not found: {self.cell.name} has ended ({why})")
