@@ -205,6 +205,10 @@ class CellHands:
         """See ``Hands``."""
         child.handle.finalize(exit_)
 
+    def hear_deadlines(self, fn: Callable[[float], object]) -> None:
+        """Have the deadlines of the tree's end told to ``fn``; for a last will."""
+        self._board.hear_deadlines(fn)
+
     def end(self, exit_: Exit) -> None:
         """See ``Hands``."""
         self.exit = exit_

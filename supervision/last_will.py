@@ -90,6 +90,7 @@ class LastWill:
         machine = self._machine
         self._hands.call_at = self._call_at
         machine.take_over(exit_, self._clock.monotonic())
+        self._hands.hear_deadlines(self._inbox.put)
         for child in list(machine.children):
             self._hear_what_was_lost(child)
         while machine.mode is not Mode.OVER:
@@ -117,7 +118,9 @@ class LastWill:
             heard = self._inbox.get(timeout=left)
         except Empty:
             return
-        if isinstance(heard.notice, Down):
+        if isinstance(heard, float):  # a deadline, for whoever ends the tree
+            machine.shorten(heard, self._clock.monotonic())
+        elif isinstance(heard.notice, Down):
             number, gone = heard.notice.number, heard.notice.exit
             machine.down(heard.child, number, gone, self._clock.monotonic())
 

@@ -145,6 +145,7 @@ class SupervisorRef(ChildrenRef):
         if above is None:
             deadline = self._deadline(timeout)
             self.cell.stop_now("shutdown", deadline=deadline, phase=Phase.DRAIN)
+            self.board.hurry(deadline)
         try:
             if above is not None and not self._is_shut_down_by(
                 above.ref, timeout, limit
@@ -170,7 +171,9 @@ class SupervisorRef(ChildrenRef):
         check_timeout("stop_now", timeout, none_ok=False)
         above: Any = self.cell.parent
         if above is None:
-            self.cell.stop_now(reason, deadline=self._deadline(timeout))
+            deadline = self._deadline(timeout)
+            self.cell.stop_now(reason, deadline=deadline)
+            self.board.hurry(deadline)
             return
         self.stop_token.cancel(reason)
         self.tell_control(
@@ -208,6 +211,8 @@ class SupervisorRef(ChildrenRef):
         if timeout is not None:
             deadline = self.cell.clock.monotonic() + timeout
             self.tell_control(Budget(self.cell.number, deadline))
+            if self.cell.parent is None:
+                self.board.hurry(deadline)
         if not block:
             return reply
         return bool(reply.get(timeout=None if timeout is None else timeout + MARGIN))

@@ -184,8 +184,8 @@ class Board:
     """
 
     __slots__ = (
-        "above", "ends_by_itself", "gave_up", "name", "picture", "refs", "spec",
-        "state", "strategy", "tree", "undelivered_count",
+        "_deadline", "_hurried", "above", "ends_by_itself", "gave_up", "name",
+        "picture", "refs", "spec", "state", "strategy", "tree", "undelivered_count",
     )  # fmt: skip
 
     def __init__(self, name: str, tree: Tree, above: Board | None = None) -> None:
@@ -197,6 +197,28 @@ class Board:
         self.refs = Refs(name, {})
         self.spec: SupervisorSpec | None = None
         self.gave_up: TreeGaveUp | ChildEscalated | None = None
+        self._deadline: float | None = None
+        self._hurried: Callable[[float], object] | None = None
         self.strategy = ""
         self.state = "starting"
         self.ends_by_itself = False
+
+    def hurry(self, deadline: float | None) -> None:
+        """Note by when the tree is to end, for a root that reads no orders any more.
+
+        Args:
+            deadline: The moment; ``None`` changes nothing.
+        """
+        if deadline is None:
+            return
+        # 1. We write, then look who listens. 2. A last will listens, then looks what
+        # was written.  Whichever comes second sees the other.
+        self._deadline = deadline
+        if self._hurried is not None:
+            self._hurried(deadline)
+
+    def hear_deadlines(self, fn: Callable[[float], object]) -> None:
+        """Call ``fn`` with each deadline, and with the last there was."""
+        self._hurried = fn
+        if self._deadline is not None:
+            fn(self._deadline)

@@ -199,3 +199,31 @@ def test_request_that_a_supervisor_took_before_it_hung_is_refused(
         slow.open()
         clock.settle()
         assert states(inner) == "x running 1, y running 1"
+
+
+@pytest.mark.concurrent
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_last_will_keeps_the_deadline_of_a_shutdown(
+    ours: Nursery, clock: VirtualClock, how: str
+) -> None:
+    """R54, R57: whether it is asked for before the loop has failed, or after."""
+    gate = Gate()
+
+    class Failing(Supervisor):
+        def on_receive(self, message: Any) -> None:
+            raise ValueError(message)
+
+    tree = Failing.start("one_for_one", [ours.spec("a", shutdown=None)])
+    tree.ref("a").tell(lambda kid: gate.pass_through())
+    gate.wait_arrived()
+    tree.tell("bug")
+    if how == "after":
+        clock.settle()
+    ended: list[bool] = []
+    ending = clock.thread(lambda: ended.append(tree.shutdown(timeout=2)))
+    ending.start()
+    clock.advance(2.0)
+    clock.join(ending)
+
+    assert ended == [True]
+    gate.open()
