@@ -124,10 +124,21 @@ class JobFuture(ClockFuture):
         try:
             entry = self._entry
             if self.done() or entry is None:
-                return super().result(timeout)
+                return self._outcome(timeout)
             with self._keeper.waiting_for(entry):
-                return super().result(timeout)
+                return self._outcome(timeout)
         finally:  # the error's traceback holds this frame: no circle of the two
+            del self
+
+    def _outcome(self, timeout: float | None) -> Any:
+        try:
+            value = super().result(timeout)
+            if value is None:  # the base class drops an error that counts as false
+                error = super().exception(0)
+                if error is not None:
+                    raise error
+            return value
+        finally:  # as above
             del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -188,7 +188,7 @@ class PipelineRun:
             "%s: %s; every unfinished job is handed back",
             self.options.name,
             why,
-            exc_info=error,
+            exc_info=None if error is None else (type(error), error, None),
         )
 
     # -- looking

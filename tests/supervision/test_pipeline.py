@@ -1125,3 +1125,20 @@ def test_tree_of_a_pipeline_can_be_looked_at(clock: VirtualClock) -> None:
 
     for name in ("mill", "collector", "dispatcher", "io-worker-1"):
         assert name in drawing
+
+
+def test_error_that_counts_as_false_is_raised(clock: VirtualClock) -> None:
+    """R70: whatever a job raises fails it, though the base class would drop it."""
+
+    class Empty(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    def fail() -> None:
+        raise Empty
+
+    with Pipeline(1, clock=clock) as pipeline:
+        future = pipeline.submit(fail)
+        with pytest.raises(Empty):
+            future.result()
+        assert isinstance(future.exception(), Empty)
