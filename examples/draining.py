@@ -34,8 +34,7 @@ class Printer(Actor):
     """The end of the row."""
 
     def on_receive(self, message: tuple[Path, str]) -> None:
-        path, digest = message
-        print(f"{digest}  {path}\n", end="", flush=True)  # one write: a whole line
+        print("{1}  {0}\n".format(*message), end="", flush=True)  # one write, one line
 
 
 class Hasher(Actor):
@@ -99,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     hasher = ChildSpec(Hasher, kwargs=hasher_needs)
-    walker = ChildSpec(Walker, kwargs=partial(walker_needs, vars(options)))
+    needs = partial(walker_needs, vars(options))
+    walker = ChildSpec(Walker, kwargs=needs, on_crash="on_stop")  # it tells its count
     # In this order: the end of the inner block waits for a drain that a signal began.
     with (
         Supervisor.start("rest_for_one", [ChildSpec(Printer), hasher, walker]) as tree,
