@@ -129,7 +129,7 @@ class Child:
         was_tried: Its first start has failed, and the start of the tree goes on.
         ordered_down: Whoever administers the tree has it stopped: it does not restart.
         draining: Its stop lets it handle what waits in its mailbox.
-        stop_by: When its own time to stop is over, if a drain has used up some of it.
+        stop_by: When its own time to stop is over, once it has begun.
         interrupted: An exception was thrown into the thread that would not end.
         discarded: Its spec goes when it is down.
         by_order: Its last incarnation ended because its supervisor stopped it.

@@ -197,6 +197,8 @@ class Moves(ABC):
 
     def _stop_now(self, child: Child) -> None:
         child.draining = False
+        if child.stop_by is None and child.spec.shutdown is not None:
+            child.stop_by = self._now + child.spec.shutdown  # asked again, it stays
         limit = self.ending.limit_of(child, self._now)
         busy = limit == 0 and self._hands.busy(child)
         child.disarm()

@@ -452,3 +452,14 @@ def test_child_that_fails_in_a_drain_may_be_done(why: str) -> None:
 
     assert tree.take().endswith("close a")
     assert tree.hands.ended == NORMAL
+
+
+def test_later_budget_gives_a_stopping_child_no_time_anew() -> None:
+    """R56, R57: its own limit counts from when it was asked first."""
+    tree = Tree("a", specs={"a": spec("a", shutdown=5)}).up()
+    tree.stop()
+    tree.advance(4)
+    tree.machine.shorten(100.0, tree.now)
+    tree.advance(1)
+
+    assert tree.take() == "stop a, stop a, abandon a, close a"
